@@ -1,0 +1,1 @@
+"""A Dask cluster from Python: made, connected, scaled and taken away again."""

@@ -1,0 +1,371 @@
+"""KubeCluster: distributed's ``Cluster`` on Kubernetes, sync and async."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import logging
+import os
+import weakref
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Self
+
+from distributed.core import Status, rpc
+from distributed.deploy.cluster import Cluster
+from distributed.objects import SchedulerInfo
+from distributed.security import Security
+from distributed.utils import Log, Logs, format_dashboard_link
+
+from dask_k8s import names, settings
+from dask_k8s.cluster.options import Arguments, CreateMode, Options, decide
+from dask_k8s.cluster.progress import Progress
+from dask_k8s.cluster.start import Start, Started
+from dask_k8s.cluster.watched import Watched
+from dask_k8s.errors import ApiError, DaskK8sError, Missing, Unreachable
+from dask_k8s.kinds.value import Manifest
+from dask_k8s.kube.client import Client
+from dask_k8s.kube.credentials import load
+from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP
+
+logger = logging.getLogger(__name__)
+
+LOOK_AT_WORKERS = 5.0
+RESUBSCRIBE = 0.5
+CLOSE_AT_EXIT = 10.0
+
+
+class KubeCluster(Cluster):  # type: ignore[misc]  # distributed is not typed
+    """A Dask cluster on Kubernetes, made with the first call and taken away with the last.
+
+    Parameters
+    ----------
+    operator
+        Who serves it: ``"deployed"`` for the operator that an administrator installed, ``"embedded"`` for one in this
+        process, ``"auto"`` (the default) for the deployed one where there is one.
+    name
+        The cluster's name; at most 53 characters. By default ``dask-<user>-<10 hex>``.
+    namespace
+        Where it is made. By default the namespace of the kubeconfig's context, or of the Pod that this runs in.
+    image
+        The image of scheduler and workers. By default the one with this process's versions of Dask and Python.
+    n_workers
+        How many workers to start with, 3 unless given.
+    resources
+        ``{"requests": {"cpu": …, "memory": …}, "limits": {…}}`` for scheduler and workers.
+    env
+        Environment variables of scheduler and workers: a dictionary, or a list as in a Pod.
+    worker_command
+        What starts a worker, as a text or a list of words; ``dask worker`` unless given.
+    custom_cluster_spec
+        A whole DaskCluster, as a dictionary or the path of a YAML file; see :func:`make_cluster_spec`. Only ``name``,
+        ``namespace`` and ``n_workers`` are laid over it.
+    create_mode
+        A :class:`CreateMode` or its name.
+    shutdown_on_close
+        Whether :meth:`close` deletes the cluster. By default if this process made it.
+    resource_timeout
+        Seconds that the whole start-up may take, 600 unless given. What cannot mend itself fails at once.
+    scheduler_service_type
+        ``ClusterIP``, ``NodePort`` or ``LoadBalancer``.
+    quiet
+        Whether no progress is shown.
+    loop, asynchronous
+        As for every cluster of Dask: with ``asynchronous=True``, ``await KubeCluster(…)`` or ``async with``.
+
+    Raises
+    ------
+    StartError
+        Where the cluster does not start: the step, what Kubernetes says, and what to do. What was made is taken away
+        again.
+    ConflictingArguments, InvalidResource
+        Where the arguments cannot be right; nothing is sent.
+
+    Examples
+    --------
+    >>> from dask_k8s import KubeCluster
+    >>> cluster = KubeCluster(n_workers=20)  # doctest: +SKIP
+    >>> client = cluster.get_client()  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        *,
+        operator: str | None = None,
+        name: str | None = None,
+        namespace: str | None = None,
+        image: str | None = None,
+        n_workers: int | None = None,
+        resources: Manifest | None = None,
+        env: Mapping[str, str] | Sequence[Manifest] | None = None,
+        worker_command: str | Sequence[str] | None = None,
+        custom_cluster_spec: Manifest | str | os.PathLike[str] | None = None,
+        create_mode: CreateMode | str | None = None,
+        shutdown_on_close: bool | None = None,
+        resource_timeout: float | None = None,
+        scheduler_service_type: str | None = None,
+        quiet: bool = False,
+        loop: Any = None,
+        asynchronous: bool = False,
+    ) -> None:
+        self.status = Status.closed  # until there is something to close: ``__del__`` looks at it
+        self._settings = settings.read()
+        self._options: Options = decide(
+            Arguments(
+                operator=operator,
+                name=name,
+                namespace=namespace,
+                image=image,
+                n_workers=n_workers,
+                resources=resources,
+                env=env,
+                worker_command=worker_command,
+                custom_cluster_spec=custom_cluster_spec,
+                create_mode=create_mode,
+                shutdown_on_close=shutdown_on_close,
+                resource_timeout=resource_timeout,
+                scheduler_service_type=scheduler_service_type,
+            ),
+            self._settings,
+        )
+        self.security = Security()
+        self.namespace = self._options.namespace or ""
+        self._client: Client | None = None
+        self._watched: Watched | None = None
+        self._started: Started | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._closing: asyncio.Event | None = None
+        super().__init__(asynchronous=asynchronous, loop=loop, name=self._options.name, quiet=quiet)
+        if not self.asynchronous:
+            self._loop_runner.start()
+            self._started_synchronously()
+
+    @classmethod
+    def from_name(cls, name: str, **arguments: Any) -> Self:
+        """The cluster of that name, which is there already; closing it leaves it there.
+
+        Raises
+        ------
+        NotFound
+            Where there is none.
+        """
+        return cls(name=name, **{"create_mode": CreateMode.CONNECT_ONLY, "shutdown_on_close": False, **arguments})
+
+    def _started_synchronously(self) -> None:
+        """An interrupted start leaves nothing behind."""
+        try:
+            self.sync(self._start)
+        except BaseException:
+            self.close(timeout=CLOSE_AT_EXIT)
+            raise
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        async def started() -> Self:
+            if self.status is Status.created:
+                await self._start()
+            return self
+
+        return started().__await__()
+
+    async def _start(self) -> None:
+        self.status = Status.starting
+        loop = asyncio.get_running_loop()
+        self._closing = asyncio.Event()
+        ready: asyncio.Future[Started] = loop.create_future()
+        self._supervisor = loop.create_task(self._supervise(self._closing, ready))
+        try:
+            self._started = await asyncio.shield(ready)
+            self.scheduler_comm = rpc(
+                self._started.connection.address, connection_args=self.security.get_connection_args("client")
+            )
+            await super()._start()
+        except BaseException:
+            await self._abandon(self._supervisor)
+            raise
+        _open_clusters.add(self)
+
+    async def _abandon(self, supervisor: asyncio.Task[None]) -> None:
+        """A start that failed or was cancelled: the supervisor takes away what it made."""
+        supervisor.cancel()
+        await asyncio.gather(supervisor, return_exceptions=True)
+        await super()._close()
+
+    async def _supervise(self, closing: asyncio.Event, ready: asyncio.Future[Started]) -> None:
+        """Everything that is open for this cluster, from its start to its close, in one task."""
+        try:
+            async with AsyncExitStack() as stack:
+                started = await self._opened(stack)
+                ready.set_result(started)
+                await self._until_closed(closing, started)
+        except BaseException as error:
+            if ready.done():
+                raise
+            ready.set_exception(_single(error))
+
+    async def _opened(self, stack: AsyncExitStack) -> Started:
+        credentials = await load()
+        self.namespace = self._options.namespace or credentials.namespace or "default"
+        self._client = await stack.enter_async_context(Client(credentials))
+        self._watched = Watched(self._client, self.namespace, self._options.name)
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        stack.callback(group.create_task(self._watched.run()).cancel)
+        with Progress(f"Dask cluster {self._options.name}", quiet=self.quiet) as progress:
+            start = Start(
+                self._client,
+                self._options,
+                self._settings,
+                namespace=self.namespace,
+                watched=self._watched,
+                progress=progress,
+                stack=stack,
+            )
+            return await start.run()
+
+    async def _until_closed(self, closing: asyncio.Event, started: Started) -> None:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._stay_subscribed()), group.create_task(self._tell_of_workers())]
+            await closing.wait()
+            for task in tasks:
+                task.cancel()
+        if self._deletes(started):
+            await self._delete()
+
+    def _deletes(self, started: Started) -> bool:
+        asked = self._options.shutdown_on_close
+        return started.created if asked is None else asked
+
+    async def _delete(self) -> None:
+        try:
+            await self._api.delete(DASK_CLUSTER, self.namespace, self.name)
+        except Missing:
+            return
+        except (ApiError, Unreachable) as error:
+            logger.warning("The DaskCluster %s was not deleted: %s", self.name, error)
+
+    async def _close(self) -> None:
+        if self.status is Status.closed:
+            return
+        _open_clusters.discard(self)
+        if self._closing is not None:
+            self._closing.set()
+        await super()._close()
+        if self._supervisor is not None:
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+
+    async def _stay_subscribed(self) -> None:
+        """Distributed's own subscription ends with the first broken connection, and the widget would stand still."""
+        while True:
+            while self._watch_worker_status_task is None or not self._watch_worker_status_task.done():
+                await asyncio.sleep(RESUBSCRIBE)
+            before = self.scheduler_info.get("id")
+            with contextlib.suppress(OSError):
+                await self._subscribe()
+                if before != self.scheduler_info.get("id"):
+                    logger.warning(
+                        "The scheduler of %s began anew: what it knew of tasks and data is gone. Workers join it again.",
+                        self.name,
+                    )
+            await asyncio.sleep(RESUBSCRIBE)
+
+    async def _subscribe(self) -> None:
+        comm = await self.scheduler_comm.live_comm()
+        comm.name = "Cluster worker status"
+        await comm.write({"op": "subscribe_worker_status"})
+        self.scheduler_info = SchedulerInfo(await comm.read())
+        self._watch_worker_status_comm = comm
+        self._watch_worker_status_task = asyncio.ensure_future(self._watch_worker_status(comm))
+
+    async def _tell_of_workers(self) -> None:
+        """Why workers do not come, once for each cause: the cluster itself has started long ago."""
+        told: set[str] = set()
+        watched = self._watched
+        while watched is not None:
+            for pod in tuple(watched.workers()):
+                trouble = await watched.diagnosis(pod)
+                if trouble is not None and trouble.cause not in told:
+                    told.add(trouble.cause)
+                    logger.warning("%s %s", trouble.sentence, trouble.mend)
+            await watched.change(within=LOOK_AT_WORKERS)
+
+    def scale(self, n: int) -> Any:
+        """Set the number of workers of the default group; those that leave hand their data over first.
+
+        Parameters
+        ----------
+        n
+            How many workers there should be.
+        """
+        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+            raise ValueError(f"n must be a whole number of 0 or more, not {n!r}")
+        return self.sync(self._scale, n)
+
+    async def _scale(self, n: int) -> None:
+        patch = {"spec": {"worker": {"replicas": n}}}
+        try:
+            await self._api.patch(DASK_WORKER_GROUP, self.namespace, names.default_group(self.name), patch)
+        except Missing:
+            # The operator has not made the group yet: the cluster's own count will flow into it.
+            await self._api.patch(DASK_CLUSTER, self.namespace, self.name, patch)
+
+    async def _get_logs(self, cluster: bool = True, scheduler: bool = True, workers: bool = True) -> Logs:
+        """Logs by Pod; ``cluster`` adds nothing, since progress goes to the ``logging`` module."""
+        pods = []
+        if self._watched is not None:
+            first = self._watched.scheduler() if scheduler else None
+            pods = [*([first] if first else []), *(self._watched.workers() if workers else [])]
+        logs = Logs()
+        for pod in pods:
+            logs[pod["metadata"]["name"]] = Log(await self._log_of(pod))
+        return logs
+
+    async def _log_of(self, pod: Manifest) -> str:
+        """What a Pod's Dask container has written; why not, where there is none yet."""
+        container = pod["spec"]["containers"][0]["name"]
+        try:
+            return await self._api.logs(self.namespace, pod["metadata"]["name"], container=container)
+        except (ApiError, Unreachable) as error:
+            return f"({error})"
+
+    @property
+    def _api(self) -> Client:
+        if self._client is None:
+            raise DaskK8sError(f"The cluster {self.name} has not started.")
+        return self._client
+
+    @property
+    def dashboard_link(self) -> str:
+        """Where a browser finds the dashboard; ``distributed.dashboard.link`` says in which form."""
+        if self._started is None:
+            return ""
+        connection = self._started.connection
+        return str(format_dashboard_link(connection.dashboard_host, connection.dashboard_port))
+
+    @property
+    def requested(self) -> set[str]:
+        """The names of the workers whose Pods there are."""
+        return set() if self._watched is None else {pod["metadata"]["name"] for pod in self._watched.workers()}
+
+    @property
+    def plan(self) -> set[str]:
+        """The same: what is asked for becomes a Pod within a moment."""
+        return self.requested
+
+
+_open_clusters: weakref.WeakSet[KubeCluster] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_open_clusters() -> None:
+    """A script that ends takes its clusters with it."""
+    for cluster in list(_open_clusters):
+        with contextlib.suppress(TimeoutError, RuntimeError):
+            if not cluster.asynchronous:
+                cluster.close(timeout=CLOSE_AT_EXIT)
+
+
+def _single(error: BaseException) -> BaseException:
+    """The one error within a group of one."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

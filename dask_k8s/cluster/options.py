@@ -1,0 +1,229 @@
+"""What was asked of KubeCluster, checked before anything is sent: arguments and configuration in, one value out."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import sys
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import dask
+import yaml
+
+from dask_k8s import names
+from dask_k8s.errors import ConflictingArguments, InvalidResource
+from dask_k8s.kinds.fields import Fields
+from dask_k8s.kinds.value import Manifest, value
+from dask_k8s.manifests.cluster import make_cluster_spec
+from dask_k8s.settings import Settings
+
+
+class CreateMode(Enum):
+    """Whether a cluster is made, or one that is there is joined."""
+
+    CREATE_ONLY = "CREATE_ONLY"
+    CREATE_OR_CONNECT = "CREATE_OR_CONNECT"
+    CONNECT_ONLY = "CONNECT_ONLY"
+
+
+class OperatorMode(Enum):
+    """Who serves the cluster."""
+
+    AUTO = "auto"
+    DEPLOYED = "deployed"
+    EMBEDDED = "embedded"
+
+
+@value
+class Options:
+    """One KubeCluster, decided.
+
+    Parameters
+    ----------
+    manifest
+        The DaskCluster that is sent, but for its namespace where the credentials decide it.
+    namespace
+        None for the namespace of the credentials.
+    shutdown_on_close
+        None for: if this process made it.
+    """
+
+    manifest: Manifest
+    namespace: str | None
+    create_mode: CreateMode
+    operator: OperatorMode
+    shutdown_on_close: bool | None
+    resource_timeout: float
+
+    @property
+    def name(self) -> str:
+        """The cluster's name."""
+        name: str = self.manifest["metadata"]["name"]
+        return name
+
+
+@value
+class Arguments:
+    """KubeCluster's arguments as they were given; None where one was not."""
+
+    name: str | None = None
+    namespace: str | None = None
+    image: str | None = None
+    n_workers: int | None = None
+    resources: Manifest | None = None
+    env: Mapping[str, str] | Sequence[Manifest] | None = None
+    worker_command: str | Sequence[str] | None = None
+    scheduler_service_type: str | None = None
+    custom_cluster_spec: Manifest | str | os.PathLike[str] | None = None
+    create_mode: CreateMode | str | None = None
+    operator: str | None = None
+    shutdown_on_close: bool | None = None
+    resource_timeout: float | None = None
+
+
+_BESIDE_A_SPEC = ("image", "resources", "env", "worker_command", "scheduler_service_type")
+_SERVICE_TYPES = ("ClusterIP", "NodePort", "LoadBalancer")
+
+
+def decide(arguments: Arguments, settings: Settings) -> Options:
+    """From arguments and configuration to what is done.
+
+    Raises
+    ------
+    ConflictingArguments
+        Where one argument would silently lose against another.
+    InvalidResource
+        Where one cannot be right.
+    """
+    timeout = settings.resource_timeout if arguments.resource_timeout is None else float(arguments.resource_timeout)
+    if timeout <= 0:
+        raise InvalidResource("resource_timeout", f"must be more than 0 s, not {timeout}")
+    manifest = _manifest(arguments, settings)
+    return Options(
+        manifest=manifest,
+        namespace=arguments.namespace or manifest["metadata"].get("namespace") or settings.namespace,
+        create_mode=_member(CreateMode, arguments.create_mode or settings.create_mode, "create_mode"),
+        operator=_member(OperatorMode, arguments.operator or settings.operator, "operator"),
+        shutdown_on_close=(
+            settings.shutdown_on_close if arguments.shutdown_on_close is None else arguments.shutdown_on_close
+        ),
+        resource_timeout=timeout,
+    )
+
+
+def default_image() -> str:
+    """The image with this process's own Dask and Python, or the one that JupyterHub started it from."""
+    from_hub = os.environ.get("JUPYTER_IMAGE_SPEC")
+    version = sys.version_info
+    return from_hub or f"ghcr.io/dask/dask:{dask.__version__}-py{version.major}.{version.minor}"
+
+
+def _manifest(arguments: Arguments, settings: Settings) -> Manifest:
+    custom = arguments.custom_cluster_spec
+    if custom is None and not _any_given(arguments):
+        custom = settings.custom_cluster_spec
+    if custom is not None:
+        return _laid_over(arguments, _loaded(custom), settings)
+    service_type = arguments.scheduler_service_type or settings.scheduler_service_type
+    if service_type not in _SERVICE_TYPES:
+        raise InvalidResource(
+            "scheduler_service_type", f"must be one of {', '.join(_SERVICE_TYPES)}, not {service_type!r}"
+        )
+    return make_cluster_spec(
+        name=_name(arguments, settings),
+        image=arguments.image or settings.image or default_image(),
+        n_workers=_n_workers(settings.n_workers if arguments.n_workers is None else arguments.n_workers),
+        resources=settings.resources if arguments.resources is None else arguments.resources,
+        env=settings.env if arguments.env is None else arguments.env,
+        worker_command=_command(arguments.worker_command or settings.worker_command),
+        scheduler_service_type=service_type,
+    )
+
+
+def _laid_over(arguments: Arguments, custom: Manifest, settings: Settings) -> Manifest:
+    """A spec of the user's own with the few arguments that mean something beside it."""
+    for argument in _BESIDE_A_SPEC:
+        if getattr(arguments, argument) is not None:
+            raise ConflictingArguments(
+                f"{argument}= and custom_cluster_spec= exclude each other: write it into the spec, or leave the spec out."
+            )
+    fields = Fields(custom, "custom_cluster_spec")
+    if fields.text_or_none("kind") not in (names.CLUSTER, None):
+        raise InvalidResource(fields.path("kind"), f"must be {names.CLUSTER}")
+    worker = fields.inner("spec").mapping("worker")
+    metadata = {**fields.mapping_or_empty("metadata")}
+    metadata["name"] = arguments.name or metadata.get("name") or _name(arguments, settings)
+    if problem := names.problem_of_cluster_name(metadata["name"]):
+        raise InvalidResource("name", f"{metadata['name']!r} {problem}")
+    replicas = {} if arguments.n_workers is None else {"replicas": _n_workers(arguments.n_workers)}
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.CLUSTER,
+        **custom,
+        "metadata": metadata,
+        "spec": {**custom["spec"], "worker": {**worker, **replicas}},
+    }
+
+
+def _loaded(custom: Manifest | str | os.PathLike[str]) -> Manifest:
+    """A mapping as it is; a path is read as YAML."""
+    if isinstance(custom, Mapping):
+        return custom
+    try:
+        content = yaml.safe_load(Path(custom).read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise InvalidResource("custom_cluster_spec", f"cannot be read: {error}") from error
+    if not isinstance(content, Mapping):
+        raise InvalidResource("custom_cluster_spec", f"{os.fspath(custom)} must hold one DaskCluster")
+    return content
+
+
+def _name(arguments: Arguments, settings: Settings) -> str:
+    """A given name has to be valid; a generated one is made so."""
+    if arguments.name is not None:
+        if problem := names.problem_of_cluster_name(arguments.name):
+            raise InvalidResource("name", f"{arguments.name!r} {problem}")
+        return arguments.name
+    filled = settings.name.replace("{user}", _user()).replace("{uuid}", secrets.token_hex(5))
+    return names.valid_cluster_name(filled)
+
+
+def _user() -> str:
+    """Who runs this; total, since a container may have no name for its user."""
+    try:
+        return os.environ.get("JUPYTERHUB_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        return "user"
+
+
+def _n_workers(number: object) -> int:
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise InvalidResource("n_workers", f"must be a whole number of 0 or more, not {number!r}")
+    return number
+
+
+def _command(command: str | Sequence[str]) -> list[str]:
+    """A text is split at its spaces; a list is taken as it is."""
+    words = command.split() if isinstance(command, str) else list(command)
+    if not words:
+        raise InvalidResource("worker_command", "must name a program")
+    return words
+
+
+def _any_given(arguments: Arguments) -> bool:
+    return any(getattr(arguments, argument) is not None for argument in _BESIDE_A_SPEC)
+
+
+def _member(kind: type[Any], given: object, argument: str) -> Any:
+    """An Enum's member, also from its value or its name in any case."""
+    if isinstance(given, kind):
+        return given
+    for member in kind:
+        if str(given).casefold() in (str(member.value).casefold(), member.name.casefold()):
+            return member
+    allowed = ", ".join(repr(member.value) for member in kind)
+    raise InvalidResource(argument, f"must be one of {allowed}, not {given!r}")

@@ -1,0 +1,105 @@
+"""What this process sees of its cluster: the resource, its Pods and what Kubernetes says about them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+from dask_k8s import diagnosis, names
+from dask_k8s.diagnosis import Diagnosis
+from dask_k8s.errors import ApiError, Unreachable
+from dask_k8s.kinds.value import Manifest
+from dask_k8s.kube.client import Client
+from dask_k8s.kube.informer import Informer
+from dask_k8s.kube.resources import DASK_CLUSTER, EVENT, POD
+
+FINAL_REASONS = frozenset({"Invalid", "InvalidSpec", "BadRequest", "NameTaken"})
+"""Reasons of the operator's condition ``Degraded`` that waiting cannot mend."""
+
+
+class Watched:
+    """One cluster, watched while :meth:`run` runs."""
+
+    def __init__(self, client: Client, namespace: str, name: str) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._name = name
+        self._pods = Informer(client, POD, namespace, labels=f"{names.CLUSTER_NAME}={name}")
+        self._clusters = Informer(client, DASK_CLUSTER, namespace, fields=f"metadata.name={name}")
+        self._changed = asyncio.Event()
+        for informer in (self._pods, self._clusters):
+            informer.on(lambda _old, _new: self._changed.set())
+
+    async def run(self) -> None:
+        """Watch until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._pods.run())
+            group.create_task(self._clusters.run())
+
+    async def change(self, within: float) -> None:
+        """Until something changed, or so many seconds are over."""
+        try:
+            async with asyncio.timeout(within):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+        self._changed.clear()
+
+    def cluster(self) -> Manifest | None:
+        """The DaskCluster."""
+        return self._clusters.get(self._namespace, self._name)
+
+    def scheduler(self) -> Manifest | None:
+        """The scheduler's Pod, unless it is going."""
+        pod = self._pods.get(self._namespace, names.scheduler_pod(self._name))
+        return None if pod is None or "deletionTimestamp" in pod["metadata"] else pod
+
+    def workers(self) -> Iterator[Manifest]:
+        """The workers' Pods that are not going."""
+        for pod in self._pods.values():
+            worker = pod["metadata"]["labels"].get(names.COMPONENT) == names.Component.WORKER
+            if worker and "deletionTimestamp" not in pod["metadata"]:
+                yield pod
+
+    def trouble(self) -> str | None:
+        """What keeps the caches from being in step, as a sentence."""
+        return self._pods.trouble or self._clusters.trouble
+
+    def degraded(self) -> tuple[str, str] | None:
+        """Reason and message of the operator's condition ``Degraded``, where it holds."""
+        conditions = ((self.cluster() or {}).get("status") or {}).get("conditions") or ()
+        for condition in conditions:
+            if condition["type"] == "Degraded" and condition["status"] == "True":
+                return condition["reason"], condition["message"]
+        return None
+
+    async def diagnosis(self, pod: Manifest) -> Diagnosis | None:
+        """What is wrong with a Pod, with the help of its Events where its status says nothing."""
+        found = diagnosis.of_pod(pod)
+        if found is not None or (pod.get("status") or {}).get("phase") != "Pending":
+            return found
+        return diagnosis.of_pod(pod, await self._warnings(pod))
+
+    async def last_words(self, pod: Manifest, container: str, lines: int = 20) -> str:
+        """The last log lines of a container that crashed; empty where there are none to be had."""
+        for previous in (True, False):
+            try:
+                text = await self._client.logs(
+                    self._namespace, pod["metadata"]["name"], container=container, tail=lines, previous=previous
+                )
+            except (ApiError, Unreachable):
+                continue
+            if text.strip():
+                return text.strip()
+        return ""
+
+    async def _warnings(self, pod: Manifest) -> list[str]:
+        """The messages of a Pod's warning Events, the newest last; none where they may not be read."""
+        try:
+            events = await self._client.list(
+                EVENT, self._namespace, fields=f"involvedObject.uid={pod['metadata']['uid']},type=Warning"
+            )
+        except (ApiError, Unreachable):
+            return []
+        ordered = sorted(events["items"], key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+        return [event.get("message", "") for event in ordered]

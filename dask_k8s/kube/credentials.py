@@ -1,0 +1,291 @@
+"""Which API server, and how to log in to it: from a kubeconfig, or from the service account that every Pod has.
+
+``kubernetes_asyncio`` reads kubeconfigs, runs exec plug-ins and reads tokens. It is imported here alone, inside
+functions: it costs 38 MB and a third of a second, which nobody pays who brings credentials of his own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import time
+import urllib.request
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from dask_k8s.errors import NoCredentials
+from dask_k8s.kinds.value import value
+
+SERVICE_ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+RENEW_AHEAD = 60.0
+"""Seconds before its end that a token is renewed, so that no request takes one that ends on its way."""
+
+_NOT_AGAIN_WITHIN = 1.0
+
+
+@value
+class Credentials:
+    """An API server and the right to speak to it.
+
+    Parameters
+    ----------
+    server
+        Its address, without a slash at the end.
+    ssl
+        None for plain HTTP. It is renewed in place where client certificates change.
+    headers
+        What each request has to carry now; asked for each request, since tokens end.
+    refresh
+        Logs in again; to be called after a 401.
+    namespace
+        The one that a kubeconfig's context or the service account names, or None.
+    proxy
+        The HTTP proxy on the way, or None.
+    server_hostname
+        The name that the server's certificate bears, where it is not the address's.
+    in_cluster
+        Whether these are a Pod's own, so that the cluster network is at hand.
+    """
+
+    server: str
+    ssl: ssl.SSLContext | None
+    headers: Callable[[], Awaitable[Mapping[str, str]]]
+    refresh: Callable[[], Awaitable[None]]
+    namespace: str | None
+    proxy: str | None
+    server_hostname: str | None
+    in_cluster: bool
+
+
+async def load(*, kubeconfig: str | Path | None = None, context: str | None = None) -> Credentials:
+    """The credentials that a person or a Pod would expect here.
+
+    A kubeconfig or context that is named comes first; else what ``KUBECONFIG`` or ``~/.kube/config`` says, where
+    such a file is there; else the service account of the Pod that this runs in.
+
+    Raises
+    ------
+    NoCredentials
+        When none of them is there, or the one that is cannot be used.
+    """
+    named = kubeconfig is not None or context is not None
+    paths = str(kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config")
+    if named or _any_there(paths):
+        return await from_kubeconfig(paths, context)
+    if SERVICE_ACCOUNT_FOLDER.joinpath("token").exists():
+        return await from_service_account()
+    raise NoCredentials(
+        f"There is no kubeconfig at {paths}, and this is no Pod with a service account. "
+        "Set KUBECONFIG, or name a kubeconfig."
+    )
+
+
+def _any_there(paths: str) -> bool:
+    return any(path and Path(path).expanduser().exists() for path in paths.split(os.pathsep))
+
+
+async def from_kubeconfig(paths: str | Path, context: str | None = None) -> Credentials:
+    """The credentials of a context, by default the current one.
+
+    Parameters
+    ----------
+    paths
+        One file, or several as in ``KUBECONFIG``.
+
+    Raises
+    ------
+    NoCredentials
+        When they cannot be read, or an exec plug-in fails.
+    """
+    if not _any_there(str(paths)):
+        raise NoCredentials(f"There is no kubeconfig at {paths}.")
+    login = Login(_Kubeconfig(str(paths), context))
+    await login.refresh()
+    return login.credentials(in_cluster=False)
+
+
+async def from_service_account(folder: Path = SERVICE_ACCOUNT_FOLDER) -> Credentials:
+    """The credentials of the Pod that this runs in.
+
+    Raises
+    ------
+    NoCredentials
+        When this is none, or it has no service account.
+    """
+    login = Login(_ServiceAccount(folder))
+    await login.refresh()
+    return login.credentials(in_cluster=True)
+
+
+@value
+class Answer:
+    """What one log-in gave.
+
+    Parameters
+    ----------
+    certificate
+        The files of a client certificate and of its key.
+    expires
+        When the token ends, by the wall clock, where that is known.
+    """
+
+    server: str
+    authority: str | None
+    verify: bool
+    certificate: tuple[str, str | None] | None
+    authorization: str | None
+    expires: datetime | None
+    namespace: str | None
+    proxy: str | None
+    server_hostname: str | None
+
+
+class Source(Protocol):
+    """Where a log-in comes from."""
+
+    async def log_in(self) -> Answer:
+        """Reads it anew."""
+        ...
+
+
+class Login:
+    """Keeps the answer of the latest log-in, and logs in again when it ends or was refused."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._answer: Answer | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._lock = asyncio.Lock()
+        self._at = -_NOT_AGAIN_WITHIN
+
+    def credentials(self, *, in_cluster: bool) -> Credentials:
+        """What a client works with, after the first log-in."""
+        answer = self._latest()
+        return Credentials(
+            server=answer.server,
+            ssl=self._tls,
+            headers=self.headers,
+            refresh=self.refresh,
+            namespace=answer.namespace,
+            proxy=answer.proxy or _proxy_of_environment(answer.server),
+            server_hostname=answer.server_hostname,
+            in_cluster=in_cluster,
+        )
+
+    async def headers(self) -> Mapping[str, str]:
+        """The header that says who asks; empty where a certificate does."""
+        expires = self._latest().expires
+        if expires is not None and (expires - datetime.now(UTC)).total_seconds() < RENEW_AHEAD:
+            await self.refresh()
+        authorization = self._latest().authorization
+        return {"Authorization": authorization} if authorization else {}
+
+    async def refresh(self) -> None:
+        """Logs in again. Many callers at once, as when a token ends under 64 requests, make one log-in."""
+        async with self._lock:
+            if time.monotonic() - self._at < _NOT_AGAIN_WITHIN:
+                return
+            try:
+                self._answer = await self._source.log_in()
+                self._renew_tls(self._answer)
+            except Exception as problem:
+                # A kubeconfig is a user's file and its plug-ins are programs. Whatever they do wrong, asserts and
+                # missing keys inside the library included, means that there is no log-in, and is told as it came.
+                what = str(problem) or type(problem).__name__
+                raise NoCredentials(f"{self._source} gives no log-in: {what}") from problem
+            self._at = time.monotonic()
+
+    def _latest(self) -> Answer:
+        if self._answer is None:
+            raise NoCredentials("Nobody has logged in yet.")
+        return self._answer
+
+    def _renew_tls(self, answer: Answer) -> None:
+        """Into the context that connections are already made with: new ones then take the new certificate."""
+        if not answer.server.startswith("https"):
+            return
+        if self._tls is None:
+            self._tls = ssl.create_default_context(cafile=answer.authority)
+            # Authorities made by hand or by old tools lack extensions that Python 3.13 asks for and kubectl does not.
+            self._tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        if not answer.verify:
+            self._tls.check_hostname = False
+            self._tls.verify_mode = ssl.CERT_NONE
+        if answer.certificate is not None:
+            self._tls.load_cert_chain(*answer.certificate)
+
+
+class _Kubeconfig:
+    """The log-in that a kubeconfig describes: its files are read, and its exec plug-in runs, each time anew."""
+
+    def __init__(self, paths: str, context: str | None) -> None:
+        self._paths = paths
+        self._context = context
+
+    def __str__(self) -> str:
+        context = f", context {self._context}," if self._context else ""
+        return f"The kubeconfig {self._paths}{context}"
+
+    async def log_in(self) -> Answer:
+        from kubernetes_asyncio import client, config
+
+        # A configuration of our own: the library's default is global, and its user's.
+        configuration = client.Configuration()
+        loader = await config.load_kube_config(
+            config_file=self._paths, context=self._context, client_configuration=configuration
+        )
+        context = (loader.current_context or {}).get("context") or {}
+        return _answer(configuration, context.get("namespace"), getattr(loader, "exec_plugin_expiry", None))
+
+
+class _ServiceAccount:
+    """The log-in of a Pod: its token changes every hour or so, and the file is read again after a minute."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __str__(self) -> str:
+        return f"The service account in {self._folder}"
+
+    async def log_in(self) -> Answer:
+        from kubernetes_asyncio.client import Configuration
+        from kubernetes_asyncio.config import incluster_config
+
+        configuration = Configuration()
+        loader = incluster_config.InClusterConfigLoader(
+            token_filename=str(self._folder / "token"), cert_filename=str(self._folder / "ca.crt")
+        )
+        loader.load_and_set(configuration)
+        namespace = self._folder / "namespace"
+        return _answer(
+            configuration,
+            namespace.read_text().strip() if namespace.exists() else None,
+            loader.token_expires_at.astimezone(UTC),
+        )
+
+
+def _answer(configuration: Any, namespace: str | None, expires: datetime | None) -> Answer:
+    certificate = (configuration.cert_file, configuration.key_file) if configuration.cert_file else None
+    return Answer(
+        server=configuration.host.rstrip("/"),
+        authority=configuration.ssl_ca_cert,
+        verify=configuration.verify_ssl,
+        certificate=certificate,
+        authorization=configuration.api_key.get("BearerToken", "").strip() or None,
+        expires=expires,
+        namespace=namespace or None,
+        proxy=configuration.proxy,
+        server_hostname=configuration.tls_server_name,
+    )
+
+
+def _proxy_of_environment(server: str) -> str | None:
+    """The proxy that ``HTTPS_PROXY`` and its kin name, as kubectl takes it, unless ``NO_PROXY`` excepts this server."""
+    parts = urlsplit(server)
+    if urllib.request.proxy_bypass(parts.netloc):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)

@@ -1,0 +1,281 @@
+"""A cache that follows the API server: a list, a watch from its version on, and a list again where that breaks.
+
+Whatever goes wrong between here and the API server ends in a pause and another attempt; ``trouble`` says what it was.
+After a gap the list is compared with the cache, so that what went meanwhile is told as gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Collection, Hashable, Mapping
+from typing import NoReturn
+
+from dask_k8s.errors import ApiError, NoCredentials, Unreachable
+from dask_k8s.kinds.value import Manifest
+from dask_k8s.kube import backoff, replies
+from dask_k8s.kube.client import Client
+from dask_k8s.kube.resources import Resource
+from dask_k8s.kube.store import Change, Index, Store
+
+Handler = Callable[[Manifest | None, Manifest | None], None]
+
+CHUNK = 500
+IDLE = 75.0
+"""Seconds of silence that end a watch; the API server's bookmarks come each minute."""
+
+WATCH_SECONDS = 300.0
+"""How long a watch is asked to last, times 1 to 2: so that those which began together do not end together."""
+
+_TOO_SHORT = 1.0
+_STEADY = 5.0
+_WORTH_A_WARNING = 3
+_STILL_GOOD = (429, 503)
+"""What an API server under load answers: the version stays good, and a list would add to the load."""
+
+logger = logging.getLogger(__name__)
+
+
+def whole(manifest: Manifest) -> Manifest:
+    """Keeps an object as it came."""
+    return manifest
+
+
+class Informer:
+    """Keeps the objects of one kind, and tells of each change.
+
+    Between two awaits the cache is always a state that was: a list is taken in as a whole.
+
+    Attributes
+    ----------
+    synced
+        Set once the first list is in the cache.
+    trouble
+        Why the cache is not in step, as a sentence; None while it is.
+    last_heard
+        When the API server last answered or told something, by the clock.
+    relists
+        How many lists were taken in.
+
+    Parameters
+    ----------
+    namespace
+        None for all.
+    labels, fields
+        Selectors; what no longer matches is gone.
+    slim
+        Cuts an object down on arrival. Name, namespace, uid and resourceVersion have to stay.
+    indexes
+        Further ways to find objects, by name.
+    idle
+        Seconds of silence that end a watch.
+    longest_pause
+        The most seconds between two attempts.
+    clock
+        Seconds that only grow, for ``last_heard`` and ``listed_since``.
+    draw
+        Between 0 and 1, for what has to differ from informer to informer.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        labels: str | None = None,
+        fields: str | None = None,
+        slim: Callable[[Manifest], Manifest] = whole,
+        indexes: Mapping[str, Index] | None = None,
+        idle: float = IDLE,
+        longest_pause: float = backoff.LONGEST,
+        clock: Callable[[], float] = time.monotonic,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self.resource = resource
+        self.namespace = namespace
+        self.synced = asyncio.Event()
+        self.trouble: str | None = "has not been listed yet"
+        self.last_heard = clock()
+        self.relists = 0
+        self._client = client
+        self._labels = labels
+        self._fields = fields
+        self._slim = slim
+        self._store = Store(indexes)
+        self._handlers: list[Handler] = []
+        self._idle = idle
+        self._longest_pause = longest_pause
+        self._clock = clock
+        self._draw = draw
+        self._failures = 0
+        self._version: str | None = None
+        self._heard = False
+        self._asked = float("-inf")
+        self._list_began = float("-inf")
+        self._listed = asyncio.Event()
+        self._cut: asyncio.Timeout | None = None
+
+    def on(self, handler: Handler) -> None:
+        """Calls this for each change, with what was and what is, once the cache holds it. Its errors end ``run``."""
+        self._handlers.append(handler)
+
+    def get(self, namespace: str, name: str) -> Manifest | None:
+        """One object, or None; the namespace is empty for what has none."""
+        return self._store.get(namespace, name)
+
+    def by(self, index: str, sought: Hashable) -> Collection[Manifest]:
+        """The objects that an index has under a value: a view, not to be kept across an ``await``."""
+        return self._store.by(index, sought)
+
+    def values(self) -> Collection[Manifest]:
+        """All objects: a view, not to be kept across an ``await``."""
+        return self._store.values()
+
+    def relist(self) -> None:
+        """Asks for a list as soon as may be; a watch that is open is left for it."""
+        self._ask(self._clock())
+
+    async def listed_since(self, moment: float) -> None:
+        """Returns once a list that began at this moment of the clock, or later, is in the cache, and asks for it."""
+        if self._list_began < moment:
+            self._ask(moment)
+        while self._list_began < moment:
+            await self._listed.wait()
+
+    async def run(self) -> NoReturn:
+        """Follows for ever. Only a bug leaves it, one in a handler included."""
+        while True:
+            try:
+                await self._follow()
+            except (ApiError, Unreachable, NoCredentials) as error:
+                await asyncio.sleep(self._failed(error))
+
+    def _ask(self, moment: float) -> None:
+        self._asked = max(self._asked, moment)
+        if self._cut is not None and not self._cut.expired():
+            self._cut.reschedule(0.0)
+
+    async def _follow(self) -> None:
+        """Lists, where there is no version to go on from or somebody asked; then watches until something ends that."""
+        while self._version is None or self._list_began < self._asked:
+            await self._list()
+        began, self._heard = self._clock(), False
+        cut = self._cut = asyncio.timeout(None)
+        try:
+            async with cut:
+                await self._watch(self._version)
+        except TimeoutError:
+            if not cut.expired():
+                raise
+            return
+        except (ApiError, Unreachable, NoCredentials) as error:
+            if _version_lost(error, heard=self._heard):
+                self._version = None
+            raise
+        finally:
+            self._cut = None
+            lasted = self._clock() - began
+            if lasted >= _STEADY:
+                self._failures = 0
+        if lasted < _TOO_SHORT:
+            raise Unreachable("the watch ended as soon as it began")
+
+    async def _list(self) -> None:
+        began, token, manifests = self._clock(), None, []
+        while True:
+            listing = await self._client.list(
+                self.resource,
+                self.namespace,
+                labels=self._labels,
+                fields=self._fields,
+                limit=CHUNK,
+                continue_=token,
+            )
+            self.last_heard = self._clock()
+            items, version, token = self._read(listing)
+            manifests += [self._slim(self._complete(item)) for item in items]
+            if token is None:
+                break
+        self._tell(self._store.replace(manifests))
+        self._version, self._list_began = version, began
+        self.relists += 1
+        self.synced.set()
+        self._listed.set()
+        self._listed = asyncio.Event()
+
+    async def _watch(self, version: str) -> None:
+        stream = self._client.watch(
+            self.resource,
+            self.namespace,
+            version=version,
+            labels=self._labels,
+            fields=self._fields,
+            seconds=WATCH_SECONDS * (1 + self._draw()),
+            idle=self._idle,
+        )
+        async with stream as events:
+            self._in_step()
+            async for kind, manifest in events:
+                self.last_heard, self._heard = self._clock(), True
+                self._version = manifest["metadata"]["resourceVersion"]
+                self._take_in(kind, manifest)
+
+    def _take_in(self, kind: str, manifest: Manifest) -> None:
+        match kind:
+            case "BOOKMARK":
+                pass
+            case "DELETED":
+                self._tell(self._store.remove(manifest))
+            case _:
+                self._tell(self._store.put(self._slim(manifest)))
+
+    def _tell(self, changes: tuple[Change, ...]) -> None:
+        for change in changes:
+            for handler in self._handlers:
+                handler(change.old, change.new)
+
+    def _read(self, listing: Manifest) -> tuple[list[Manifest], str, str | None]:
+        try:
+            return replies.read_items(listing)
+        except replies.Unreadable as problem:
+            raise Unreachable(str(problem)) from problem
+
+    def _complete(self, item: Manifest) -> Manifest:
+        """With its kind, which lists of Kubernetes' own kinds leave out: an object is the same however it came."""
+        return {**item, "apiVersion": self.resource.api_version, "kind": self.resource.kind}
+
+    def _in_step(self) -> None:
+        self.last_heard = self._clock()
+        self.trouble = None
+        if self._failures >= _WORTH_A_WARNING:
+            logger.info("In step again with %s.", self._what())
+
+    def _failed(self, error: ApiError | Unreachable | NoCredentials) -> float:
+        """Notes what went wrong; how long to wait after it."""
+        self._failures += 1
+        self.trouble = f"{self._what()}: {_sentence(error)}"
+        level = logging.WARNING if self._failures == _WORTH_A_WARNING else logging.DEBUG
+        logger.log(level, "Not in step with %s", self.trouble)
+        return backoff.pause(self._failures, error, self._draw(), self._longest_pause)
+
+    def _what(self) -> str:
+        return f"{self.resource} in {self.namespace}" if self.namespace else str(self.resource)
+
+
+def _version_lost(error: Exception, *, heard: bool) -> bool:
+    """Whether a list has to come before the next watch.
+
+    A watch that broke before it said a word is not trusted either: its version may be what it broke at.
+    """
+    if isinstance(error, ApiError):
+        return error.status not in _STILL_GOOD
+    return not heard
+
+
+def _sentence(error: ApiError | Unreachable | NoCredentials) -> str:
+    if isinstance(error, ApiError) and error.status == 404:
+        return f"the API server does not serve this kind; is its CRD installed? ({error})"
+    return str(error)

@@ -1,0 +1,131 @@
+"""What is changed in a user's container, and nothing beyond it: how Dask is started, and the environment that it needs.
+
+``dask-worker`` and ``dask-scheduler`` were dropped from distributed in 2026.6.0; ``dask worker`` and ``dask
+scheduler`` have been there since 2022.10. A container that starts one of the old ones is started as the new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import Any
+
+from dask_k8s.kinds.value import Manifest, value
+
+_WRAPPERS = frozenset({"tini", "dumb-init", "env", "nice", "exec", "prepare.sh", "entrypoint.sh"})
+_SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh"})
+
+
+class Program(StrEnum):
+    """What a container may start that concerns us."""
+
+    WORKER = "worker"
+    SCHEDULER = "scheduler"
+
+
+@value
+class Start:
+    """Where in a container's words a Dask program is named.
+
+    Parameters
+    ----------
+    key
+        ``command`` or ``args``.
+    index
+        The first word of the program's name in that list.
+    length
+        How many words name it: 1 for ``dask-worker``, 2 for ``dask worker``, 3 for ``python -m …``.
+    """
+
+    program: Program
+    key: str
+    index: int
+    length: int
+
+
+def start_of(container: Manifest) -> Start | None:
+    """The Dask program that a container starts; None for everything else, also within a shell's text."""
+    key = "command" if container.get("command") else "args"
+    words = [word for word in container.get(key) or () if isinstance(word, str)]
+    index = _first_beyond_wrappers(words)
+    if index == len(words) and key == "command":
+        key, words = "args", list(container.get("args") or ())
+        index = _first_beyond_wrappers(words)
+    for program in Program:
+        length = _length_of_name(words[index:], program)
+        if length:
+            return Start(program=program, key=key, index=index, length=length)
+    return None
+
+
+def hidden_in_shell(container: Manifest) -> Program | None:
+    """The old script that a shell's text mentions: it is not touched, so the user has to know."""
+    words = [*(container.get("command") or ()), *(container.get("args") or ())]
+    if not words or _base(words[0]) not in _SHELLS:
+        return None
+    text = " ".join(map(str, words[1:]))
+    return next((program for program in Program if f"dask-{program.value}" in text), None)
+
+
+def modernised(container: Manifest, start: Start, options: Sequence[str] = ()) -> dict[str, Any]:
+    """The container with the program's present name, and options right behind it.
+
+    Right behind, because whatever follows is the user's and may contain positional arguments.
+    """
+    words = list(container[start.key])
+    name = words[start.index : start.index + start.length]
+    present = name if start.length > 1 else ["dask", start.program.value]
+    rest = words[start.index + start.length :]
+    return {**container, start.key: [*words[: start.index], *present, *options, *rest]}
+
+
+def with_environment(container: Manifest, ours: Mapping[str, str]) -> dict[str, Any]:
+    """The container with our variables before the user's, so that theirs can refer to ours; theirs win."""
+    theirs = list(container.get("env") or ())
+    taken = {variable.get("name") for variable in theirs if isinstance(variable, Mapping)}
+    added = [{"name": name, "value": text} for name, text in ours.items() if name not in taken]
+    return {**container, "env": [*added, *theirs]} if added or theirs else dict(container)
+
+
+def has_option(container: Manifest, option: str) -> bool:
+    """Whether a container's words contain an option, also as ``--option=value``."""
+    words = [*(container.get("command") or ()), *(container.get("args") or ())]
+    return any(word == option or str(word).startswith(f"{option}=") for word in words)
+
+
+def main_container(containers: Sequence[Manifest], program: Program) -> int:
+    """Which container is Dask's: the one that starts it, else the one that bears its name, else the first."""
+    for index, container in enumerate(containers):
+        start = start_of(container)
+        if start is not None and start.program is program:
+            return index
+    names = [container.get("name") for container in containers]
+    return names.index(program.value) if program.value in names else 0
+
+
+def _base(word: object) -> str:
+    return PurePosixPath(str(word)).name
+
+
+def _first_beyond_wrappers(words: Sequence[str]) -> int:
+    """Skips what only starts something else: an init, its flags, assignments for ``env``."""
+    index = 0
+    while index < len(words):
+        word = words[index]
+        passes = _base(word) in _WRAPPERS or (index > 0 and (word.startswith("-") or "=" in word))
+        if not passes:
+            break
+        index += 1
+    return index
+
+
+def _length_of_name(words: Sequence[str], program: Program) -> int:
+    if words and _base(words[0]) == f"dask-{program.value}":
+        return 1
+    if len(words) > 1 and _base(words[0]) == "dask" and words[1] == program.value:
+        return 2
+    module = [f"distributed.cli.dask_{program.value}", f"dask_{program.value}"]
+    if len(words) > 2 and _base(words[0]).startswith("python") and words[1] == "-m" and words[2] in module:
+        return 3
+    return 0

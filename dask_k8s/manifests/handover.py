@@ -1,0 +1,100 @@
+"""How a worker that gets SIGTERM hands its data over to the others: short scripts that travel in its command line.
+
+SIGTERM alone loses what a worker holds. A nanny runs the teardown of its preloads before it ends the worker, so a
+preload that retires the worker keeps every key; no operator is needed for it. Two traps, both measured:
+
+- An image that starts through ``tini -g`` sends SIGTERM to the whole process group, and the worker dies before the
+nanny acts.
+  So the worker leaves the group.
+- A scheduler that is gone does not answer. A worker that ended by itself is not waited for, and everything has a limit.
+
+The scripts run under the image's own Python, which may be as old as 3.8, and against any distributed since 2023.5.
+"""
+
+from __future__ import annotations
+
+GRACE_PERIOD = 60
+"""Seconds between SIGTERM and SIGKILL, unless the user set ``terminationGracePeriodSeconds``."""
+
+_SHARE = 0.75  # of the grace period; the rest is for what follows: closing connections and the interpreter's end
+
+_LEAVE_GROUP = "import os\\ndef dask_setup(worker): os.setpgrp()"
+
+_NANNY = """\
+# dask-k8s: on SIGTERM this worker's data goes to the others
+import asyncio, dask, logging
+def dask_setup(nanny):
+    preload = nanny.preload or dask.config.get("distributed.worker.preload") or []
+    preload = [preload] if isinstance(preload, str) else list(preload)
+    nanny.preload = preload + ["{leave_group}"]
+    if nanny.preload_argv and not isinstance(nanny.preload_argv[0], str):
+        nanny.preload_argv = list(nanny.preload_argv) + [[]]
+async def dask_teardown(nanny):
+    if not nanny.is_alive():
+        return
+    try:
+        await asyncio.wait_for(nanny.scheduler.retire_workers(
+            workers=[nanny.worker_address], close_workers=False, remove=True), {limit})
+    except (OSError, asyncio.TimeoutError) as error:
+        logging.getLogger("distributed.nanny").warning("Data was not handed over: %r", error)
+"""
+
+_WORKER = """\
+# dask-k8s: on SIGTERM this worker's data goes to the others
+import asyncio, dask, logging, signal
+from distributed.preloading import process_preloads
+{own_preloads}
+async def dask_setup(worker):
+    for text in own_preloads():
+        loaded.extend(process_preloads(worker, text, [], file_dir=worker.local_directory))
+    for preload in loaded:
+        await preload.start()
+    tasks = []
+    async def leave():
+        try:
+            await asyncio.wait_for(worker.scheduler.retire_workers(
+                workers=[worker.address], close_workers=False, remove=True), {limit})
+        except (OSError, asyncio.TimeoutError) as error:
+            logging.getLogger("distributed.worker").warning("Data was not handed over: %r", error)
+        await worker.close(reason="sigterm")
+    def left():
+        if not tasks:
+            tasks.append(asyncio.ensure_future(leave()))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, left)
+async def dask_teardown(worker):
+    for preload in loaded:
+        await preload.teardown()
+"""
+
+_NO_PRELOADS = """\
+loaded = []
+def own_preloads():
+    return []"""
+
+# A preload in the command line makes distributed ignore those of its configuration: this one loads them itself.
+_CONFIGURED_PRELOADS = """\
+loaded = []
+def own_preloads():
+    preload = dask.config.get("distributed.worker.preload") or []
+    return [preload] if isinstance(preload, str) else list(preload)"""
+
+
+def time_limit(grace: int) -> int:
+    """Seconds that a hand-over may take within a grace period, at least 1."""
+    return max(1, int(grace * _SHARE))
+
+
+def of_nanny(limit: int) -> str:
+    """The text for ``--preload-nanny``."""
+    return _NANNY.format(leave_group=_LEAVE_GROUP, limit=limit)
+
+
+def of_worker(limit: int, *, load_configured: bool) -> str:
+    """The text for ``--preload`` of a worker without a nanny.
+
+    Parameters
+    ----------
+    load_configured
+        Whether the configuration's preloads would have been loaded without this one.
+    """
+    return _WORKER.format(own_preloads=_CONFIGURED_PRELOADS if load_configured else _NO_PRELOADS, limit=limit)

@@ -1,0 +1,71 @@
+"""The Pod of a worker, and the ``worker`` section of a cluster's spec."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dask_k8s import metadata, names
+from dask_k8s.kinds.value import Manifest
+from dask_k8s.kinds.worker_group import WorkerGroup
+from dask_k8s.manifests import container, handover
+from dask_k8s.manifests.pod import pod
+
+CONNECT_TIMEOUT = "600s"
+"""How long a worker tries to reach its scheduler, which may still be pulling its image.
+
+The default of 30 s ends a nanny with an error, and the kubelet then waits longer and longer before it starts it again.
+"""
+
+
+def worker_pod(group: WorkerGroup, name: str) -> dict[str, Any]:
+    """A worker's Pod, as it is POSTed.
+
+    Parameters
+    ----------
+    name
+        Chosen by the plan, so that a repeated POST meets itself.
+    """
+    base = metadata.Metadata(
+        labels=metadata.worker_labels(group.cluster, group.head.ref.name),
+        annotations={names.TEMPLATE_HASH: metadata.template_hash(group.worker.template.spec)},
+    )
+    return pod(
+        name=name,
+        namespace=group.head.ref.namespace,
+        metadata=metadata.merge(group.head.metadata, group.worker.template.metadata, base),
+        owner=group.head.owner(),
+        spec=_worker_spec(group, name),
+    )
+
+
+def _worker_spec(group: WorkerGroup, name: str) -> dict[str, Any]:
+    spec = group.worker.template.spec
+    containers = list(spec["containers"])
+    index = container.main_container(containers, container.Program.WORKER)
+    grace = spec.get("terminationGracePeriodSeconds")
+    limit = handover.time_limit(handover.GRACE_PERIOD if grace is None else grace)
+    containers[index] = container.with_environment(
+        _started(containers[index], limit),
+        {
+            "DASK_WORKER_NAME": name,
+            "DASK_SCHEDULER_ADDRESS": names.scheduler_address(group.cluster, group.head.ref.namespace),
+            "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": CONNECT_TIMEOUT,
+        },
+    )
+    return {"terminationGracePeriodSeconds": handover.GRACE_PERIOD, **spec, "containers": containers}
+
+
+def _started(worker: Manifest, limit: int) -> dict[str, Any]:
+    start = container.start_of(worker)
+    if start is None:
+        return dict(worker)
+    if start.program is not container.Program.WORKER:
+        return container.modernised(worker, start)
+    return container.modernised(worker, start, _handover_options(worker, limit))
+
+
+def _handover_options(worker: Manifest, limit: int) -> list[str]:
+    if container.has_option(worker, "--no-nanny"):
+        load_configured = not container.has_option(worker, "--preload")
+        return ["--preload", handover.of_worker(limit, load_configured=load_configured)]
+    return ["--preload-nanny", handover.of_nanny(limit)]

@@ -1,0 +1,163 @@
+"""The operator: informers and a queue around pure plans. It imports neither kopf nor distributed.
+
+::
+
+    async with Client(await credentials.load()) as client:
+        async with Operator(client, Scope(namespaces=("default",)), election):
+            ...
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from types import TracebackType
+
+from dask_k8s.errors import LeadershipLost
+from dask_k8s.kube.client import Client
+from dask_k8s.names import DEPLOYED
+from dask_k8s.operator.act import Hands
+from dask_k8s.operator.caches import Cache, Caches, Scope
+from dask_k8s.operator.controllers import Controllers
+from dask_k8s.operator.engine.election import Election
+from dask_k8s.operator.engine.expectations import Expectations
+from dask_k8s.operator.engine.loop import Loop
+from dask_k8s.operator.engine.queue import Queue
+from dask_k8s.operator.engine.recorder import Recorder
+from dask_k8s.operator.observe import Observer
+from dask_k8s.operator.reach import Reach
+from dask_k8s.operator.reconcile import Reconciler
+from dask_k8s.operator.refusals import Refusals
+from dask_k8s.operator.schedulers import Schedulers
+
+__all__ = ["Operator", "Scope"]
+
+logger = logging.getLogger(__name__)
+
+RESYNC = 300.0
+"""Seconds after which every resource is looked at again, though nothing may have happened."""
+
+CHECK = 5.0
+"""Seconds between two looks at expectations that grow old."""
+
+
+class Operator:
+    """Serves the Dask resources of a scope while it is entered, and while its Lease is held.
+
+    Parameters
+    ----------
+    client
+        An open client of the API server.
+    scope
+        What is served.
+    election
+        The candidate for the Lease without which nothing is written.
+    me
+        ``deployed``, or the id of an embedded operator.
+    inside
+        Whether this process stands in the cluster network.
+    """
+
+    def __init__(
+        self, client: Client, scope: Scope, election: Election, *, me: str = DEPLOYED, inside: bool = False
+    ) -> None:
+        self._election = election
+        self._queue = Queue()
+        self._expectations = Expectations()
+        self._recorder = Recorder(client, component="dask-operator")
+        self.caches = Caches(client, scope)
+        self._schedulers = Schedulers(self.caches, Reach(client, self.caches, inside=inside), self._queue.add)
+        refusals = Refusals()
+        observer = Observer(self.caches, self._expectations, refusals, self._schedulers)
+        self._controllers = Controllers(self.caches, self._queue, self._expectations, observer, me=me)
+        hands = Hands(
+            client,
+            fence=election.fence,
+            expectations=self._expectations,
+            refusals=refusals,
+            drains=self._schedulers,
+        )
+        reconciler = Reconciler(
+            controllers=self._controllers,
+            hands=hands,
+            schedulers=self._schedulers,
+            recorder=self._recorder,
+            queue=self._queue,
+            expectations=self._expectations,
+            refusals=refusals,
+        )
+        self.loop = Loop(self._queue, reconciler)
+        self.serving = asyncio.Event()
+        self._group = asyncio.TaskGroup()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Operator:
+        """Begin to serve in the background; a bug in it cancels the body of the ``async with``."""
+        await self._group.__aenter__()
+        self._task = self._group.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop, give the Lease back, leave no task."""
+        if self._task is not None:
+            self._task.cancel()
+        await self._group.__aexit__(kind, error, trace)
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for cache in self.caches.all():
+                for informer in cache.informers():
+                    group.create_task(informer.run())
+            group.create_task(self._recorder.run())
+            group.create_task(self._schedulers.run())
+            group.create_task(self._lead())
+
+    async def _lead(self) -> None:
+        """Serve while the Lease is held; without it, wait with warm caches."""
+        try:
+            while True:
+                await self._election.acquire()
+                try:
+                    await self._serve()
+                except* LeadershipLost as lost:
+                    logger.warning("No longer serving: %s", lost.exceptions[0])
+                finally:
+                    self.serving.clear()
+        finally:
+            await self._election.release()
+
+    async def _serve(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._election.keep())
+            # What another one wrote last must be seen before the first write of ours.
+            await self.caches.listed_since(time.monotonic())
+            self.serving.set()
+            logger.info("Serving")
+            group.create_task(self.loop.run())
+            group.create_task(self._resync())
+            group.create_task(self._check_expectations())
+
+    async def _resync(self) -> None:
+        while True:
+            for key in self._controllers.all_keys():
+                self._queue.add(key)
+            await asyncio.sleep(RESYNC)
+
+    async def _check_expectations(self) -> None:
+        """A write that no event has confirmed for long: a list decides, and not the passing of time."""
+        caches = {cache.kind: cache for cache in self.caches.all()}
+        while True:
+            await asyncio.sleep(CHECK)
+            for kind in self._expectations.old():
+                await self._confirm(caches[kind])
+
+    async def _confirm(self, cache: Cache) -> None:
+        began = time.monotonic()
+        for informer in cache.informers():
+            await informer.listed_since(began)
+        self._expectations.listed(cache.kind, began)
+        for key in self._controllers.all_keys():
+            self._queue.add(key)

@@ -1,0 +1,174 @@
+"""Carries deeds out. Which conflicts are expected, and count as success, is decided here and nowhere else.
+
+Objects are made in batches of 1, 2, 4 … 256, stopped by the first failure: a quota that is used up costs one request
+and not a thousand. Every deed that is possible is tried before the first error is passed on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Protocol, assert_never
+
+from dask_k8s import metadata
+from dask_k8s.errors import AlreadyExists, ApiError, Conflict, LeadershipLost, Missing, Unavailable, Unreachable
+from dask_k8s.kinds.value import Manifest, Ref
+from dask_k8s.kube import resources
+from dask_k8s.kube.client import Client
+from dask_k8s.operator.actions import Action, Create, Delete, Patch, Retire
+from dask_k8s.operator.engine.election import Fence
+from dask_k8s.operator.engine.expectations import Expectations
+from dask_k8s.operator.engine.queue import Key
+from dask_k8s.operator.refusals import Refusals
+
+LARGEST_BATCH = 256
+
+
+class Drains(Protocol):
+    """Where drains are begun."""
+
+    def begin(self, key: Key, retire: Retire) -> None:
+        """Begin a drain and return at once; the key is woken when there is news."""
+
+
+class Hands:
+    """The only place from which the operator changes the world.
+
+    Parameters
+    ----------
+    fence
+        Asked before every single write.
+    """
+
+    def __init__(
+        self, client: Client, *, fence: Fence, expectations: Expectations, refusals: Refusals, drains: Drains
+    ) -> None:
+        self._client = client
+        self._fence = fence
+        self._expectations = expectations
+        self._refusals = refusals
+        self._drains = drains
+
+    async def carry_out(self, key: Key, actions: Sequence[Action]) -> None:
+        """All deeds of one plan.
+
+        Raises
+        ------
+        Unavailable, Unreachable, Conflict
+            The first of what was met and may go away; the pass comes again.
+        LeadershipLost
+            When nothing may be written any more.
+        """
+        creations = [action for action in actions if isinstance(action, Create)]
+        others = [action for action in actions if not isinstance(action, Create)]
+        results = [
+            *await _all(self._do(key, action) for action in others),
+            *await self._in_batches(key, creations),
+        ]
+        errors = [result for result in results if isinstance(result, BaseException)]
+        if errors:
+            raise next((error for error in errors if isinstance(error, LeadershipLost)), errors[0])
+
+    async def _in_batches(self, key: Key, creations: Sequence[Action]) -> list[bool | BaseException]:
+        """Batches of 1, 2, 4 … until one of them meets an error or a refusal."""
+        done, size = 0, 1
+        while done < len(creations):
+            results = await _all(self._do(key, action) for action in creations[done : done + size])
+            if any(result is not True for result in results):
+                return results
+            done, size = done + size, min(size * 2, LARGEST_BATCH)
+        return []
+
+    async def write_status(self, resource: resources.Resource, target: Ref, before: Manifest, status: Manifest) -> None:
+        """A whole new status, with the version as precondition."""
+        removed = dict.fromkeys(before.keys() - status.keys())
+        patch = {"metadata": {"resourceVersion": target.version, "uid": target.uid}, "status": {**status, **removed}}
+        limit = self._fence.time_for_a_write()
+        await self._client.patch(resource, target.namespace, target.name, patch, subresource="status", timeout=limit)
+
+    async def _do(self, key: Key, action: Action) -> bool:
+        """One deed; whether it went through. What the API server refuses for good is remembered, and does not raise."""
+        try:
+            match action:
+                case Create():
+                    await self._create(key, action.manifest)
+                case Patch():
+                    await self._patch(action.target, action.patch)
+                case Delete():
+                    await self._delete(key, action.target, action.grace)
+                case Retire():
+                    self._drains.begin(key, action)
+                case _:
+                    assert_never(action)
+        except (Unavailable, Conflict):
+            raise
+        except ApiError as error:
+            self._refusals.refused(key, action, error.reason or type(error).__name__, error.message)
+            return False
+        self._refusals.succeeded(key, action)
+        return True
+
+    async def _create(self, key: Key, manifest: Manifest) -> None:
+        kind, name = manifest["kind"], manifest["metadata"]["name"]
+        limit = self._fence.time_for_a_write()
+        self._expectations.creating(key, kind, name)
+        try:
+            await self._client.create(manifest, timeout=limit)
+        except AlreadyExists:
+            await self._settle(key, manifest)
+        except (Unavailable, Unreachable):
+            self._expectations.doubted(key, kind, name)
+            raise
+        except ApiError:
+            self._expectations.not_created(key, kind, name)
+            raise
+        else:
+            self._expectations.created(key, kind, name)
+
+    async def _settle(self, key: Key, manifest: Manifest) -> None:
+        """The name is taken: by our own earlier request, by what is still going, or by somebody else's object."""
+        kind, meta = manifest["kind"], manifest["metadata"]
+        try:
+            there = await self._client.get(resources.of(manifest), meta["namespace"], meta["name"])
+        except Missing:
+            self._expectations.not_created(key, kind, meta["name"])
+            raise Conflict(409, "Gone", f"{kind} {meta['name']} went away while it was looked at") from None
+        ours = metadata.controller_uid(there) == metadata.controller_uid(manifest)
+        going = "deletionTimestamp" in there["metadata"]
+        if ours and not going:
+            self._expectations.created(key, kind, meta["name"])
+            return
+        self._expectations.not_created(key, kind, meta["name"])
+        if ours:
+            raise Conflict(409, "Terminating", f"{kind} {meta['name']} is still being deleted")
+        raise AlreadyExists(409, "NameTaken", _taken(there, kind))
+
+    async def _patch(self, target: Ref, patch: Manifest) -> None:
+        preconditions = {"uid": target.uid, **({"resourceVersion": target.version} if target.version else {})}
+        body = {**patch, "metadata": {**patch.get("metadata", {}), **preconditions}}
+        limit = self._fence.time_for_a_write()
+        try:
+            await self._client.patch(resources.named(target.kind), target.namespace, target.name, body, timeout=limit)
+        except Missing:
+            return
+
+    async def _delete(self, key: Key, target: Ref, grace: int | None) -> None:
+        limit = self._fence.time_for_a_write()
+        try:
+            await self._client.delete(
+                resources.named(target.kind), target.namespace, target.name, uid=target.uid, grace=grace, timeout=limit
+            )
+        except (Missing, Conflict):
+            return
+        self._expectations.deleted(key, target.kind, target.uid or "")
+
+
+async def _all(deeds: Iterable[Awaitable[bool]]) -> list[bool | BaseException]:
+    """Every deed is tried, whatever becomes of the others."""
+    return list(await asyncio.gather(*deeds, return_exceptions=True))
+
+
+def _taken(there: Manifest, kind: str) -> str:
+    owners = there["metadata"].get("ownerReferences") or [{"kind": "nobody", "name": ""}]
+    owner = f"{owners[0]['kind']} {owners[0]['name']}".strip()
+    return f"The name {there['metadata']['name']} is taken by a {kind} that belongs to {owner}: rename or remove it."

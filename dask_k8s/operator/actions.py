@@ -1,0 +1,112 @@
+"""What a plan may ask for: a closed set of deeds, independent of each other.
+
+Any subset of one plan's deeds, in any order, may happen; the next pass starts from what did.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import Enum, auto
+from typing import TypeAlias
+
+from dask_k8s.kinds.value import Manifest, Ref, value
+
+
+@value
+class Create:
+    """Make an object. That it exists already is settled by its controller's uid."""
+
+    manifest: Manifest
+
+
+@value
+class Patch:
+    """Change an object by a merge patch, with the version as precondition where the target names one."""
+
+    target: Ref
+    patch: Manifest
+
+
+@value
+class Delete:
+    """Take an object away, with the uid as precondition.
+
+    Parameters
+    ----------
+    grace
+        Seconds that its Pod has to end; None for its own grace period.
+    """
+
+    target: Ref
+    grace: int | None = None
+
+
+@value
+class Retire:
+    """Begin to drain workers, and return at once.
+
+    Parameters
+    ----------
+    cluster
+        The cluster whose scheduler is asked.
+    workers
+        The workers' Pods.
+    timeout
+        Seconds that the whole drain may take.
+    """
+
+    cluster: Ref
+    workers: frozenset[Ref]
+    timeout: int
+
+
+Action: TypeAlias = Create | Patch | Delete | Retire
+
+
+class Ask(Enum):
+    """What a plan wants to know from a scheduler."""
+
+    ORDER = auto()
+
+
+@value
+class Event:
+    """A sentence for ``kubectl describe``.
+
+    Parameters
+    ----------
+    warning
+        Whether somebody may have to act.
+    """
+
+    reason: str
+    message: str
+    warning: bool = False
+
+
+@value
+class Plan:
+    """What one pass decided.
+
+    Parameters
+    ----------
+    status
+        The whole status; written first, if it differs. None where the status is not ours to write.
+    events
+        Sent once that write succeeded.
+    actions
+        Carried out after it.
+    ask
+        What to poll the scheduler for, until the next plan says otherwise.
+    wake_at
+        When to look again, though nothing may have happened.
+    """
+
+    status: Manifest | None = None
+    events: tuple[Event, ...] = ()
+    actions: tuple[Action, ...] = ()
+    ask: frozenset[Ask] = frozenset()
+    wake_at: datetime | None = None
+
+
+NOTHING = Plan()

@@ -1,0 +1,190 @@
+"""What the operator keeps of the API server's objects.
+
+A cache for each kind and namespace, cut down to what plans need.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import Any
+
+from dask_k8s import metadata, names
+from dask_k8s.kinds.value import Manifest, value
+from dask_k8s.kube.client import Client
+from dask_k8s.kube.informer import Informer
+from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, LEASE, POD, SERVICE, Resource
+
+Handler = Callable[[Manifest | None, Manifest | None], None]
+
+OWNER = "owner"
+LABELS = "labels"
+CLUSTER = "cluster"
+
+_POD_METADATA = (
+    "name",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "labels",
+    "ownerReferences",
+    "creationTimestamp",
+    "deletionTimestamp",
+)
+_OUR_ANNOTATIONS = (names.TEMPLATE_HASH, names.RETIRING_SINCE)
+_POD_STATUS = ("phase", "podIP", "reason", "message")
+_CONTAINER = ("name", "image", "restartCount", "state", "lastState")
+_CONDITIONS = ("PodScheduled", "Ready")
+
+
+@value
+class Scope:
+    """What an operator serves.
+
+    Parameters
+    ----------
+    namespaces
+        Their names; None for all.
+    cluster
+        The one cluster that an embedded operator serves; None for all.
+    """
+
+    namespaces: tuple[str, ...] | None
+    cluster: str | None = None
+
+
+class Cache:
+    """The objects of one kind, from one informer for each namespace that is served."""
+
+    def __init__(self, client: Client, resource: Resource, scope: Scope, **options: Any) -> None:
+        self._informers = {
+            namespace: Informer(client, resource, namespace, **options) for namespace in scope.namespaces or (None,)
+        }
+        self.kind = resource.kind
+
+    def get(self, namespace: str, name: str) -> Manifest | None:
+        """One object, or None."""
+        informer = self._of(namespace)
+        return None if informer is None else informer.get(namespace, name)
+
+    def by(self, index: str, key: Hashable) -> Iterator[Manifest]:
+        """The objects that an index has under a key."""
+        for informer in self._informers.values():
+            yield from informer.by(index, key)
+
+    def values(self) -> Iterator[Manifest]:
+        """All objects."""
+        for informer in self._informers.values():
+            yield from informer.values()
+
+    def on(self, handler: Handler) -> None:
+        """Call this for each change, with what was and what is."""
+        for informer in self.informers():
+            informer.on(handler)
+
+    def informers(self) -> Iterator[Informer]:
+        """One for each namespace."""
+        return iter(self._informers.values())
+
+    def _of(self, namespace: str) -> Informer | None:
+        return self._informers.get(None) or self._informers.get(namespace)
+
+
+class Caches:
+    """All that a pass looks at."""
+
+    def __init__(self, client: Client, scope: Scope) -> None:
+        one = f"metadata.name={scope.cluster}" if scope.cluster else None
+        of_cluster = f",{names.CLUSTER_NAME}={scope.cluster}" if scope.cluster else ""
+        by_cluster = {CLUSTER: lambda group: [(group["metadata"]["namespace"], _spec_cluster(group))]}
+        self.clusters = Cache(client, DASK_CLUSTER, scope, fields=one, slim=without_managed_fields)
+        self.groups = Cache(client, DASK_WORKER_GROUP, scope, slim=without_managed_fields, indexes=by_cluster)
+        self.pods = Cache(
+            client,
+            POD,
+            scope,
+            labels=f"{names.COMPONENT}{of_cluster}",
+            slim=slim_pod,
+            indexes={OWNER: _owner, LABELS: _group_labels},
+        )
+        self.services = Cache(
+            client,
+            SERVICE,
+            scope,
+            labels=f"{names.COMPONENT}={names.Component.SCHEDULER}{of_cluster}",
+            slim=slim_service,
+        )
+        self.leases = Cache(client, LEASE, scope, labels=names.LEASE_FOR, slim=without_managed_fields)
+
+    def all(self) -> tuple[Cache, ...]:
+        """Every cache."""
+        return (self.clusters, self.groups, self.pods, self.services, self.leases)
+
+    async def synced(self) -> None:
+        """Until each has its first list."""
+        for cache in self.all():
+            for informer in cache.informers():
+                await informer.synced.wait()
+
+    async def listed_since(self, moment: float) -> None:
+        """Until each has taken in a list that began after that moment of the monotonic clock."""
+        async with asyncio.TaskGroup() as group:
+            for cache in self.all():
+                for informer in cache.informers():
+                    group.create_task(informer.listed_since(moment))
+
+    def troubles(self) -> Iterator[str]:
+        """Why caches are not in step, as sentences."""
+        for cache in self.all():
+            yield from (informer.trouble for informer in cache.informers() if informer.trouble)
+
+
+def slim_pod(pod: Manifest) -> Manifest:
+    """What plans and the diagnosis read of a Pod: a tenth of it."""
+    meta, status = pod["metadata"], pod.get("status") or {}
+    annotations = meta.get("annotations") or {}
+    return {
+        "metadata": {
+            **_picked(meta, _POD_METADATA),
+            "annotations": _picked(annotations, _OUR_ANNOTATIONS),
+        },
+        "spec": _picked(pod.get("spec") or {}, ("nodeName",)),
+        "status": {
+            **_picked(status, _POD_STATUS),
+            "conditions": [each for each in status.get("conditions") or () if each.get("type") in _CONDITIONS],
+            "initContainerStatuses": [_picked(each, _CONTAINER) for each in status.get("initContainerStatuses") or ()],
+            "containerStatuses": [_picked(each, _CONTAINER) for each in status.get("containerStatuses") or ()],
+        },
+    }
+
+
+def slim_service(service: Manifest) -> Manifest:
+    """What plans read of a Service: who it is and whose."""
+    return {"metadata": _picked(service["metadata"], _POD_METADATA)}
+
+
+def without_managed_fields(manifest: Manifest) -> Manifest:
+    """All but the record of who wrote which field, which is often the largest part."""
+    meta = {key: content for key, content in manifest["metadata"].items() if key != "managedFields"}
+    return {**manifest, "metadata": meta}
+
+
+def _picked(content: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: content[key] for key in keys if key in content}
+
+
+def _spec_cluster(group: Manifest) -> object:
+    """The cluster that a group names; whatever stands there, since it is not parsed yet."""
+    spec = group.get("spec")
+    return str(spec.get("cluster")) if isinstance(spec, Mapping) else None
+
+
+def _owner(pod: Manifest) -> list[str]:
+    uid = metadata.controller_uid(pod)
+    return [uid] if uid else []
+
+
+def _group_labels(pod: Manifest) -> list[tuple[str, str | None, str | None]]:
+    labels = pod["metadata"].get("labels") or {}
+    group = labels.get(names.WORKER_GROUP_NAME)
+    return [(pod["metadata"]["namespace"], labels.get(names.CLUSTER_NAME), group)] if group else []

@@ -1,0 +1,248 @@
+"""The wiring, kind by kind: which event wakes which key, and how a key becomes a decision."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from dask_k8s import metadata, names
+from dask_k8s.errors import InvalidResource
+from dask_k8s.kinds.cluster import Cluster
+from dask_k8s.kinds.fields import moment
+from dask_k8s.kinds.value import Manifest, Ref, value
+from dask_k8s.kinds.worker_group import WorkerGroup
+from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, Resource
+from dask_k8s.operator.actions import NOTHING, Plan
+from dask_k8s.operator.caches import CLUSTER, Cache, Caches
+from dask_k8s.operator.engine.expectations import Expectations
+from dask_k8s.operator.engine.queue import Key, Queue
+from dask_k8s.operator.observe import Observer
+from dask_k8s.operator.plan import cluster as cluster_plan
+from dask_k8s.operator.plan import ownership, unreadable
+from dask_k8s.operator.plan import worker_group as group_plan
+from dask_k8s.operator.plan.ownership import LeaseSeen, Verdict
+
+COALESCE = 0.02
+"""Seconds that the events of a resource's Pods are gathered before its pass."""
+
+LEASE_MAY_COME = timedelta(seconds=30)
+"""How long after a cluster's creation the Lease of its embedded operator may still be unseen."""
+
+
+@value
+class Decided:
+    """What one pass decided about one resource.
+
+    Parameters
+    ----------
+    ref
+        The resource, with the version that was read.
+    cluster
+        Whose scheduler the plan's questions go to.
+    """
+
+    resource: Resource
+    ref: Ref
+    generation: int
+    status: Manifest
+    cluster: Ref | None
+    plan: Plan
+
+
+class Controllers:
+    """From events to keys, and from keys to decisions.
+
+    Parameters
+    ----------
+    me
+        ``deployed``, or the id of an embedded operator.
+    """
+
+    def __init__(
+        self, caches: Caches, queue: Queue, expectations: Expectations, observer: Observer, *, me: str
+    ) -> None:
+        self._caches = caches
+        self._queue = queue
+        self._expectations = expectations
+        self._observer = observer
+        self._me = me
+        self._owners: dict[str, Key] = {}
+        self._renewals: dict[str, tuple[object, float]] = {}
+        self._wire()
+
+    def decide(self, key: Key, now: datetime, draw: str) -> Decided | None:
+        """What to do for a key; None where its object is gone."""
+        match key.kind:
+            case names.CLUSTER:
+                return self._decide(key, self._caches.clusters, DASK_CLUSTER, now, lambda m: self._cluster(key, m, now))
+            case names.WORKER_GROUP:
+                return self._decide(
+                    key, self._caches.groups, DASK_WORKER_GROUP, now, lambda m: self._group(key, m, now, draw)
+                )
+        raise AssertionError(f"no controller for {key.kind}")
+
+    def all_keys(self) -> list[Key]:
+        """All resources that there are."""
+        return [
+            *(_key(names.CLUSTER, manifest) for manifest in self._caches.clusters.values()),
+            *(_key(names.WORKER_GROUP, manifest) for manifest in self._caches.groups.values()),
+        ]
+
+    def _decide(
+        self,
+        key: Key,
+        cache: Cache,
+        resource: Resource,
+        now: datetime,
+        plan: Callable[[Manifest], tuple[Plan, Ref | None]],
+    ) -> Decided | None:
+        manifest = cache.get(key.namespace, key.name)
+        if manifest is None:
+            return None
+        try:
+            decision, cluster = plan(manifest)
+        except InvalidResource as error:
+            decision, cluster = unreadable.plan(manifest, error, now), None
+        return Decided(
+            resource=resource,
+            ref=Ref.to(manifest, key.kind),
+            generation=manifest["metadata"].get("generation", 0),
+            status=manifest.get("status") or {},
+            cluster=cluster,
+            plan=decision,
+        )
+
+    def _cluster(self, key: Key, manifest: Manifest, now: datetime) -> tuple[Plan, Ref | None]:
+        answer = self._not_ours(manifest, now)
+        if answer is not None:
+            return answer, None
+        cluster = Cluster.from_manifest(manifest)
+        return cluster_plan.plan(cluster, self._observer.cluster(key, cluster), now), cluster.head.ref
+
+    def _group(self, key: Key, manifest: Manifest, now: datetime, draw: str) -> tuple[Plan, Ref | None]:
+        group = WorkerGroup.from_manifest(manifest)
+        cluster = self._caches.clusters.get(key.namespace, group.cluster)
+        if cluster is None and self._me != names.DEPLOYED:
+            return NOTHING, None
+        # Taking over is the cluster's own pass: a group only follows.
+        if cluster is not None and self._verdict(cluster, now) is not Verdict.SERVE:
+            return NOTHING, None
+        observed = self._observer.group(key, group, now, draw)
+        return group_plan.plan(group, observed, now), None if observed.home is None else observed.home.ref
+
+    def _not_ours(self, manifest: Manifest, now: datetime) -> Plan | None:
+        """What to do about a cluster that is not ours to serve; None for one that is."""
+        verdict = self._verdict(manifest, now)
+        if verdict is Verdict.SERVE:
+            return None
+        lease = self._lease(manifest, now)
+        if verdict is Verdict.TAKE_OVER and lease is not None:
+            return Plan(actions=(ownership.take_over(lease, now),))
+        return Plan(wake_at=_missing_until(manifest) if lease is None else lease.expires)
+
+    def _verdict(self, manifest: Manifest, now: datetime) -> Verdict:
+        lease = self._lease(manifest, now)
+        return ownership.judge(_managed_by(manifest), lease, self._me, now, missing_until=_missing_until(manifest))
+
+    def _lease(self, manifest: Manifest, now: datetime) -> LeaseSeen | None:
+        """The embedded operator's Lease, its end counted from when this process saw its last renewal."""
+        identity = names.embedded_identity(_managed_by(manifest))
+        lease = self._caches.leases.get(manifest["metadata"]["namespace"], names.embedded_lease(identity or ""))
+        if identity is None or lease is None:
+            return None
+        spec = lease.get("spec") or {}
+        _, seen = self._renewals.get(lease["metadata"]["uid"], (None, time.monotonic()))
+        left = spec.get("leaseDurationSeconds", 0) - (time.monotonic() - seen)
+        return LeaseSeen(
+            ref=Ref.to(lease, "Lease"), holder=spec.get("holderIdentity") or "", expires=now + timedelta(seconds=left)
+        )
+
+    def _wire(self) -> None:
+        self._caches.clusters.on(self._on_cluster)
+        self._caches.groups.on(self._on_group)
+        self._caches.pods.on(self._on_child("Pod", COALESCE))
+        self._caches.services.on(self._on_child("Service", 0.0))
+        self._caches.leases.on(self._on_lease)
+
+    def _on_cluster(self, old: Manifest | None, new: Manifest | None) -> None:
+        self._on_resource(names.CLUSTER, old, new)
+        cluster = new or old or {}
+        where = (cluster["metadata"]["namespace"], cluster["metadata"]["name"])
+        if old is None or new is None or _going(old) != _going(new):
+            for group in self._caches.groups.by(CLUSTER, where):
+                self._queue.add(_key(names.WORKER_GROUP, group))
+
+    def _on_group(self, old: Manifest | None, new: Manifest | None) -> None:
+        self._on_resource(names.WORKER_GROUP, old, new)
+        self._on_child(names.WORKER_GROUP, 0.0)(old, new)
+
+    def _on_resource(self, kind: str, old: Manifest | None, new: Manifest | None) -> None:
+        if old is not None and new is None:
+            self._owners.pop(old["metadata"]["uid"], None)
+        if new is not None:
+            self._owners[new["metadata"]["uid"]] = _key(kind, new)
+        self._queue.add(_key(kind, new or old or {}))
+
+    def _on_child(self, kind: str, delay: float) -> Callable[[Manifest | None, Manifest | None], None]:
+        """An object that a resource made: its expectation is met, and the resource is looked at again."""
+
+        def on_change(old: Manifest | None, new: Manifest | None) -> None:
+            child = new or old or {}
+            key = self._owners.get(metadata.controller_uid(child) or "")
+            if key is not None:
+                if new is not None:
+                    self._expectations.seen(key, kind, new["metadata"]["name"])
+                if new is None or _going(new):
+                    self._expectations.seen_leaving(key, child["metadata"]["uid"])
+                self._queue.add_after(key, delay if key.kind == names.WORKER_GROUP else 0.0)
+            if kind == "Pod" and _is_scheduler(child):
+                self._wake_groups(child)
+
+        return on_change
+
+    def _wake_groups(self, scheduler: Manifest) -> None:
+        """A scheduler's Pod changed: its cluster's workers may start, or be asked about, now."""
+        meta = scheduler["metadata"]
+        for group in self._caches.groups.by(CLUSTER, (meta["namespace"], meta["labels"].get(names.CLUSTER_NAME))):
+            self._queue.add_after(_key(names.WORKER_GROUP, group), 0.0)
+
+    def _on_lease(self, old: Manifest | None, new: Manifest | None) -> None:
+        lease = new or old or {}
+        meta, spec = lease["metadata"], lease.get("spec") or {}
+        state = (spec.get("holderIdentity"), spec.get("renewTime"))
+        if new is None:
+            self._renewals.pop(meta["uid"], None)
+        elif self._renewals.get(meta["uid"], (None, 0.0))[0] != state:
+            self._renewals[meta["uid"]] = (state, time.monotonic())
+        if old is None or new is None or (old.get("spec") or {}).get("holderIdentity") != state[0]:
+            self._wake_cluster(meta["namespace"], meta["labels"].get(names.LEASE_FOR, ""))
+
+    def _wake_cluster(self, namespace: str, name: str) -> None:
+        self._queue.add(Key(names.CLUSTER, namespace, name))
+        for group in self._caches.groups.by(CLUSTER, (namespace, name)):
+            self._queue.add(_key(names.WORKER_GROUP, group))
+
+
+def _key(kind: str, manifest: Manifest) -> Key:
+    return Key(kind, manifest["metadata"].get("namespace", ""), manifest["metadata"]["name"])
+
+
+def _going(manifest: Manifest) -> bool:
+    return "deletionTimestamp" in manifest["metadata"]
+
+
+def _is_scheduler(pod: Manifest) -> bool:
+    labels: dict[str, Any] = pod["metadata"].get("labels") or {}
+    return labels.get(names.COMPONENT) == names.Component.SCHEDULER
+
+
+def _managed_by(manifest: Manifest) -> str | None:
+    spec = manifest.get("spec")
+    found = spec.get("managedBy") if isinstance(spec, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _missing_until(manifest: Manifest) -> datetime:
+    return moment(manifest["metadata"]["creationTimestamp"]) + LEASE_MAY_COME

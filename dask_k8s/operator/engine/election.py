@@ -1,0 +1,214 @@
+"""A Lease that is held by at most one, and a fence that its holder keeps for itself.
+
+The holder trusts its Lease from before the renewal was sent, by a clock that goes on while the machine sleeps, and
+for less time than others have to wait: so it stops by itself before anybody else may begin. No write starts without
+asking the fence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from dask_k8s.errors import AlreadyExists, ApiError, Conflict, LeadershipLost, Missing, Unreachable
+from dask_k8s.kinds.value import value
+from dask_k8s.kube.client import Client
+from dask_k8s.kube.resources import LEASE
+
+logger = logging.getLogger(__name__)
+
+WRITE_LIMIT = 5.0
+"""Seconds that one write may take at most."""
+
+
+def boottime() -> float:
+    """Seconds since the machine started, those included in which it slept."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@value
+class Terms:
+    """How long a Lease holds.
+
+    Parameters
+    ----------
+    duration
+        Seconds after its last renewal during which nobody else may take it.
+    trust
+        Seconds that its holder relies on it: shorter by more than a write may take.
+    renewal
+        Seconds between two renewals.
+    """
+
+    duration: float = 20.0
+    trust: float = 12.0
+    renewal: float = 4.0
+
+    @classmethod
+    def lasting(cls, duration: float) -> Terms:
+        """Terms for a Lease of so many seconds."""
+        return cls(duration=duration, trust=duration * 0.6, renewal=duration * 0.2)
+
+
+class Fence:
+    """Says whether writing is allowed now."""
+
+    def __init__(self) -> None:
+        self._until = float("-inf")
+
+    def extend(self, until: float) -> None:
+        """The Lease was renewed."""
+        self._until = until
+
+    def drop(self) -> None:
+        """Nothing may be written any more."""
+        self._until = float("-inf")
+
+    @property
+    def holds(self) -> bool:
+        """Whether a write may start."""
+        return boottime() < self._until
+
+    def time_for_a_write(self) -> float:
+        """Seconds that a write which starts now may take.
+
+        Raises
+        ------
+        LeadershipLost
+            When the Lease can no longer be trusted.
+        """
+        left = self._until - boottime()
+        if left <= 0:
+            raise LeadershipLost("The Lease was not renewed in time: nothing is written until it is acquired again.")
+        return min(WRITE_LIMIT, left)
+
+
+class Election:
+    """One candidate for one Lease.
+
+    Parameters
+    ----------
+    identity
+        Who holds it, unique to this process.
+    labels, annotations
+        What the Lease is marked with.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        namespace: str,
+        name: str,
+        identity: str,
+        terms: Terms | None = None,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+    ) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._name = name
+        self._identity = identity
+        self._terms = terms or Terms()
+        self._metadata = {"labels": dict(labels or {}), "annotations": dict(annotations or {})}
+        self._seen: tuple[object, float] = (None, 0.0)
+        self.fence = Fence()
+
+    async def acquire(self) -> None:
+        """Wait until the Lease is ours."""
+        while not await self._tried():
+            await asyncio.sleep(self._terms.renewal * random.uniform(0.4, 0.6))
+        logger.info("Holding the Lease %s/%s", self._namespace, self._name)
+
+    async def keep(self) -> None:
+        """Renew the Lease until that fails.
+
+        Raises
+        ------
+        LeadershipLost
+            When it could not be renewed in time, or somebody else holds it.
+        """
+        while True:
+            await asyncio.sleep(self._terms.renewal * random.uniform(0.9, 1.1))
+            if not await self._tried() and not self.fence.holds:
+                raise LeadershipLost(f"The Lease {self._namespace}/{self._name} was lost.")
+
+    async def release(self) -> None:
+        """Give the Lease back, so that another need not wait for its end."""
+        held = self.fence.holds
+        self.fence.drop()
+        if held:
+            with contextlib.suppress(ApiError, Unreachable):
+                lease = await self._client.get(LEASE, self._namespace, self._name, timeout=2)
+                if lease["spec"].get("holderIdentity") == self._identity:
+                    lease["spec"] = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+                    await self._client.replace(lease, timeout=2)
+
+    async def _tried(self) -> bool:
+        """One attempt to acquire or renew; whether the Lease is ours now."""
+        began = boottime()
+        try:
+            async with asyncio.timeout(self._terms.renewal):
+                ours = await self._write(began)
+        except (AlreadyExists, Conflict):
+            return False
+        except (ApiError, Unreachable, TimeoutError) as error:
+            logger.warning("The Lease %s/%s: %s", self._namespace, self._name, error or type(error).__name__)
+            return False
+        if ours:
+            self.fence.extend(began + self._terms.trust)
+        else:
+            self.fence.drop()
+        return ours
+
+    async def _write(self, began: float) -> bool:
+        try:
+            lease = await self._client.get(LEASE, self._namespace, self._name)
+        except Missing:
+            await self._client.create(self._manifest({"leaseTransitions": 0, "acquireTime": _now()}))
+            return True
+        spec = lease.get("spec") or {}
+        mine = spec.get("holderIdentity") == self._identity
+        if not mine and self._held_by_another(spec, began):
+            return False
+        taken = {} if mine else {"acquireTime": _now(), "leaseTransitions": spec.get("leaseTransitions", 0) + 1}
+        renewed = self._manifest({**spec, **taken})
+        renewed["metadata"] = {**lease["metadata"], **_added(lease["metadata"], self._metadata)}
+        await self._client.replace(renewed)
+        return True
+
+    def _held_by_another(self, spec: Mapping[str, Any], began: float) -> bool:
+        """Whether another one's Lease may still run, by when *we* saw it change: clocks of machines differ."""
+        state = (spec.get("holderIdentity"), spec.get("renewTime"))
+        if state != self._seen[0]:
+            self._seen = (state, began)
+        if not spec.get("holderIdentity"):
+            return False
+        return began < self._seen[1] + spec.get("leaseDurationSeconds", self._terms.duration)
+
+    def _manifest(self, spec: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": self._name, "namespace": self._namespace, **self._metadata},
+            "spec": {
+                **spec,
+                "holderIdentity": self._identity,
+                "leaseDurationSeconds": max(1, int(self._terms.duration)),
+                "renewTime": _now(),
+            },
+        }
+
+
+def _added(metadata: Mapping[str, Any], ours: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    return {part: {**(metadata.get(part) or {}), **texts} for part, texts in ours.items()}
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,127 @@
+"""What was written and not yet seen: laid over the caches, so that a pass right after a write does not write again.
+
+An expectation never expires by itself. What is old asks for a list; only a list that began after the write's answer,
+and does not show the object, says that the object is gone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from dask_k8s.operator.engine.queue import Key
+
+OLD = 10.0
+"""Seconds after which a write that no event has confirmed makes the cache list again."""
+
+
+@dataclass(slots=True)
+class Creation:
+    """An object whose creation was asked for.
+
+    Parameters
+    ----------
+    answered
+        Monotonic time of the answer; None while none came, so that it is asked for again under the same name.
+    """
+
+    kind: str
+    name: str
+    asked: float
+    answered: float | None = None
+    in_flight: bool = True
+
+
+@dataclass(slots=True)
+class Deletion:
+    """An object whose deletion was asked for and acknowledged."""
+
+    kind: str
+    uid: str
+    answered: float
+
+
+class Expectations:
+    """Writes by the key that made them."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._creations: dict[Key, dict[tuple[str, str], Creation]] = {}
+        self._deletions: dict[Key, dict[str, Deletion]] = {}
+
+    def creating(self, key: Key, kind: str, name: str) -> None:
+        """Before the request goes out: its event may be faster than its answer."""
+        self._creations.setdefault(key, {})[kind, name] = Creation(kind=kind, name=name, asked=self._clock())
+
+    def created(self, key: Key, kind: str, name: str) -> None:
+        """The API server said yes."""
+        if creation := self._creations.get(key, {}).get((kind, name)):
+            creation.answered, creation.in_flight = self._clock(), False
+
+    def doubted(self, key: Key, kind: str, name: str) -> None:
+        """No answer came: it may be there or not."""
+        if creation := self._creations.get(key, {}).get((kind, name)):
+            creation.in_flight = False
+
+    def not_created(self, key: Key, kind: str, name: str) -> None:
+        """The API server said no."""
+        self._drop_creation(key, kind, name)
+
+    def deleted(self, key: Key, kind: str, uid: str) -> None:
+        """The API server said that it is going, or gone."""
+        self._deletions.setdefault(key, {})[uid] = Deletion(kind=kind, uid=uid, answered=self._clock())
+
+    def seen(self, key: Key, kind: str, name: str) -> None:
+        """A cache shows the object."""
+        self._drop_creation(key, kind, name)
+
+    def seen_leaving(self, key: Key, uid: str) -> None:
+        """A cache shows that the object is going or gone."""
+        if deletions := self._deletions.get(key):
+            deletions.pop(uid, None)
+            if not deletions:
+                del self._deletions[key]
+
+    def creations(self, key: Key, kind: str) -> Iterator[Creation]:
+        """What this key has asked for and not seen."""
+        return (each for each in tuple(self._creations.get(key, {}).values()) if each.kind == kind)
+
+    def leaving(self, key: Key, uid: str) -> bool:
+        """Whether this object was deleted, though a cache still shows it as staying."""
+        return uid in self._deletions.get(key, {})
+
+    def listed(self, kind: str, began: float) -> None:
+        """A list that began at that time was taken in: what it did not show is not there any more."""
+        for key, creations in tuple(self._creations.items()):
+            for creation in tuple(creations.values()):
+                if creation.kind == kind and creation.answered is not None and creation.answered < began:
+                    self._drop_creation(key, kind, creation.name)
+        for key, deletions in tuple(self._deletions.items()):
+            for deletion in tuple(deletions.values()):
+                if deletion.kind == kind and deletion.answered < began:
+                    self.seen_leaving(key, deletion.uid)
+
+    def old(self) -> dict[str, float]:
+        """The kinds that have to be listed again, each with the time after which the list has to begin."""
+        wanted: dict[str, float] = {}
+        limit = self._clock() - OLD
+        answered = [
+            *((each.kind, each.answered) for group in self._creations.values() for each in group.values()),
+            *((each.kind, each.answered) for ends in self._deletions.values() for each in ends.values()),
+        ]
+        for kind, moment in answered:
+            if moment is not None and moment < limit:
+                wanted[kind] = max(moment, wanted.get(kind, moment))
+        return wanted
+
+    def forget(self, key: Key) -> None:
+        """The key's object is gone."""
+        self._creations.pop(key, None)
+        self._deletions.pop(key, None)
+
+    def _drop_creation(self, key: Key, kind: str, name: str) -> None:
+        if creations := self._creations.get(key):
+            creations.pop((kind, name), None)
+            if not creations:
+                del self._creations[key]

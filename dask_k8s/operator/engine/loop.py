@@ -1,0 +1,80 @@
+"""The loop: so many passes at a time, each with its own key; one that fails comes back later."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from dask_k8s.errors import Conflict, DaskK8sError, LeadershipLost
+from dask_k8s.operator.engine.queue import Key, Queue
+
+logger = logging.getLogger(__name__)
+
+CONFLICT_DELAY = 0.05
+"""Seconds until a pass that read too old a version is repeated: the cache has caught up by then."""
+
+Reconcile = Callable[[Key], Awaitable[None]]
+
+
+class Loop:
+    """Takes keys from a queue and reconciles them.
+
+    Parameters
+    ----------
+    workers
+        How many passes run side by side; never two for one key.
+    """
+
+    def __init__(self, queue: Queue, reconcile: Reconcile, *, workers: int = 16) -> None:
+        self._queue = queue
+        self._reconcile = reconcile
+        self._workers = workers
+        self.last_pass = time.monotonic()
+        self.passes = 0
+        self.failures = 0
+
+    async def run(self) -> None:
+        """Until it is cancelled.
+
+        Raises
+        ------
+        LeadershipLost
+            When the right to write has run out.
+        """
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._workers):
+                group.create_task(self._work())
+
+    async def _work(self) -> None:
+        while True:
+            key = await self._queue.get()
+            try:
+                await self._pass(key)
+            finally:
+                self._queue.done(key)
+                self.last_pass = time.monotonic()
+
+    async def _pass(self, key: Key) -> None:
+        """One pass; whatever it raises ends here, but for lost leadership and what cancels it."""
+        self.passes += 1
+        try:
+            await self._reconcile(key)
+        except LeadershipLost:
+            raise
+        except Conflict:
+            self._queue.add_after(key, CONFLICT_DELAY)
+        except DaskK8sError as error:
+            self._failed(key, error)
+        except Exception:
+            self.failures += 1
+            logger.exception("A pass for %s %s/%s failed", *key)
+            self._queue.add_failed(key)
+        else:
+            self._queue.forget_failures(key)
+
+    def _failed(self, key: Key, error: DaskK8sError) -> None:
+        self.failures += 1
+        logger.info("A pass for %s %s/%s comes again: %s", *key, error)
+        self._queue.add_failed(key)

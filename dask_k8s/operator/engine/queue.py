@@ -1,0 +1,136 @@
+"""A queue of keys with client-go's semantics, fair between namespaces.
+
+A key is in it at most once; one that is added while it is worked on comes again afterwards, and never twice at once.
+A key can be put off, and one that failed comes back later and later. Namespaces take turns, so that a thousand keys
+of one do not keep another's waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+FIRST_BACKOFF = 0.05
+LONGEST_BACKOFF = 60.0
+
+
+class Key(NamedTuple):
+    """One object to look at."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+class Queue:
+    """Keys that wait for a pass.
+
+    Parameters
+    ----------
+    clock
+        Monotonic seconds; the event loop's own unless given.
+    """
+
+    def __init__(self, clock: Callable[[], float] | None = None, jitter: Callable[[], float] = random.random) -> None:
+        self._clock = clock or (lambda: asyncio.get_running_loop().time())
+        self._jitter = jitter
+        self._ready: dict[str, deque[Key]] = {}
+        self._turns: deque[str] = deque()
+        self._dirty: set[Key] = set()
+        self._processing: set[Key] = set()
+        self._later: list[tuple[float, Key]] = []
+        self._when: dict[Key, float] = {}
+        self._failures: dict[Key, int] = {}
+        self._wake = asyncio.Event()
+
+    def __len__(self) -> int:
+        """How many keys are due."""
+        return sum(map(len, self._ready.values()))
+
+    def add(self, key: Key) -> None:
+        """The key is due now."""
+        if key in self._dirty:
+            return
+        self._dirty.add(key)
+        if key not in self._processing:
+            self._enqueue(key)
+
+    def add_after(self, key: Key, delay: float) -> None:
+        """The key is due in so many seconds, or earlier where it was put off for less."""
+        if delay <= 0:
+            self.add(key)
+            return
+        due = self._clock() + delay
+        if due < self._when.get(key, float("inf")):
+            self._when[key] = due
+            heapq.heappush(self._later, (due, key))
+            self._wake.set()
+
+    def add_failed(self, key: Key) -> None:
+        """The key comes back, later with every failure in a row."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        backoff: float = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** min(failures, 20))
+        self.add_after(key, backoff * (0.75 + self._jitter() / 2))
+
+    def forget_failures(self, key: Key) -> None:
+        """The key succeeded: its next failure is the first again."""
+        self._failures.pop(key, None)
+
+    async def get(self) -> Key:
+        """The next key that is due; it is being processed until :meth:`done`."""
+        while True:
+            self._promote()
+            if self._turns:
+                return self._take()
+            self._wake.clear()
+            await self._sleep()
+
+    def done(self, key: Key) -> None:
+        """The key's pass is over; if it was added meanwhile, it is due again."""
+        self._processing.discard(key)
+        if key in self._dirty:
+            self._enqueue(key)
+
+    def _enqueue(self, key: Key) -> None:
+        waiting = self._ready.get(key.namespace)
+        if waiting is None:
+            waiting = self._ready[key.namespace] = deque()
+            self._turns.append(key.namespace)
+        waiting.append(key)
+        self._wake.set()
+
+    def _take(self) -> Key:
+        namespace = self._turns.popleft()
+        waiting = self._ready[namespace]
+        key = waiting.popleft()
+        if waiting:
+            self._turns.append(namespace)
+        else:
+            del self._ready[namespace]
+        self._processing.add(key)
+        self._dirty.discard(key)
+        return key
+
+    def _promote(self) -> None:
+        now = self._clock()
+        while self._later and self._later[0][0] <= now:
+            due, key = heapq.heappop(self._later)
+            if self._when.get(key) == due:
+                del self._when[key]
+                self.add(key)
+
+    async def _sleep(self) -> None:
+        """Until something is added, or the first that was put off is due."""
+        delay = max(0.0, self._later[0][0] - self._clock()) if self._later else None
+        try:
+            async with asyncio.timeout(delay):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        else:
+            self._wake.set()  # others wait too; each clears it when it finds nothing

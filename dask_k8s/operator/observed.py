@@ -1,0 +1,203 @@
+"""What is, as values: what a plan gets to see of the world."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import Enum, auto
+from typing import Generic, TypeVar
+
+from dask_k8s.diagnosis import Diagnosis
+from dask_k8s.kinds.value import Manifest, Ref, value
+from dask_k8s.operator.actions import Action, Create
+
+T = TypeVar("T")
+
+
+class Phase(Enum):
+    """Where a worker's Pod stands, as far as its group is concerned."""
+
+    EXPECTED = auto()
+    """It was made, and no cache has shown it yet."""
+    IN_DOUBT = auto()
+    """Its creation got no answer: it is asked for again under the same name."""
+    PENDING = auto()
+    """Its worker container has never run, so it cannot hold anything."""
+    RUNNING = auto()
+    """Its worker container runs or has run, and it is not ready."""
+    READY = auto()
+    """It is ready in Kubernetes' sense."""
+    ENDED = auto()
+    """It has succeeded or failed and will not run again."""
+    LEAVING = auto()
+    """It is being deleted."""
+
+
+class Drain(Enum):
+    """Where the drain of a worker stands."""
+
+    UNDER_WAY = auto()
+    EMPTY = auto()
+    REFUSED = auto()
+
+
+@value
+class Unasked:
+    """Nobody asked."""
+
+
+@value
+class Silent:
+    """Somebody asked, and no answer came."""
+
+    since: datetime
+    why: str
+
+
+@value
+class Known(Generic[T]):
+    """An answer, and when it came."""
+
+    at: datetime
+    answer: T
+
+
+@value
+class Worker:
+    """One Pod of a group.
+
+    Parameters
+    ----------
+    template
+        The hash of the Pod template that it was made from.
+    ended
+        When its container ended, for a Pod that has ended.
+    retiring_since
+        When it was chosen to leave; there is no way back.
+    drain
+        What became of its drain; None while none has begun in this process.
+    refused
+        Why its drain was refused.
+    """
+
+    ref: Ref
+    phase: Phase
+    template: str
+    created: datetime
+    ended: datetime | None = None
+    retiring_since: datetime | None = None
+    drain: Drain | None = None
+    refused: str = ""
+    trouble: Diagnosis | None = None
+
+    @property
+    def stays(self) -> bool:
+        """Whether it counts for the replicas that are asked for."""
+        return self.retiring_since is None and self.phase not in (Phase.ENDED, Phase.LEAVING)
+
+
+@value
+class Refusal:
+    """A deed that the API server refused, until it succeeds or the resource changes."""
+
+    action: Action
+    reason: str
+    message: str
+    retry_at: datetime
+
+    def hinders(self, kind: str, now: datetime) -> bool:
+        """Whether making an object of this kind has to wait."""
+        return isinstance(self.action, Create) and self.action.manifest["kind"] == kind and now < self.retry_at
+
+
+@value
+class Home:
+    """The cluster that a group belongs to, as far as a group has to know it.
+
+    Parameters
+    ----------
+    scheduled
+        Whether its scheduler's Pod has a node, so that workers may start beside it.
+    """
+
+    ref: Ref
+    deleting: bool
+    scheduled: bool
+
+
+@value
+class ObservedGroup:
+    """What there is of a worker group.
+
+    Parameters
+    ----------
+    home
+        Its cluster; None where there is none of that name.
+    order
+        The group's joined workers by Pod name, those first that may leave first.
+    orphans
+        Worker Pods with this group's labels that nobody controls.
+    draw
+        This pass's randomness.
+    """
+
+    home: Home | None
+    workers: tuple[Worker, ...]
+    orphans: tuple[Ref, ...]
+    order: Unasked | Silent | Known[tuple[str, ...]]
+    refusals: tuple[Refusal, ...]
+    draw: str
+
+
+class Presence(Enum):
+    """Whether a cluster's one object of a kind is there."""
+
+    ABSENT = auto()
+    EXPECTED = auto()
+    THERE = auto()
+    LEAVING = auto()
+
+
+@value
+class SchedulerPod:
+    """The scheduler's Pod.
+
+    Parameters
+    ----------
+    restarts
+        How often the kubelet started its Dask container again.
+    """
+
+    ref: Ref
+    phase: Phase
+    scheduled: bool
+    restarts: int
+    address: str | None
+    trouble: Diagnosis | None
+
+
+@value
+class DefaultGroup:
+    """The default group as its cluster sees it.
+
+    Parameters
+    ----------
+    flowed
+        The cluster's count that flowed to it last; None where its annotation was taken away.
+    """
+
+    ref: Ref
+    replicas: int
+    flowed: int | None
+    status: Manifest
+
+
+@value
+class ObservedCluster:
+    """What there is of a cluster."""
+
+    scheduler: SchedulerPod | None
+    scheduler_presence: Presence
+    service: Presence
+    group: DefaultGroup | None
+    group_presence: Presence
+    refusals: tuple[Refusal, ...]

@@ -1,0 +1,96 @@
+"""What a worker group's conditions say, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from dask_k8s.kinds.worker_group import WorkerGroup
+from dask_k8s.manifests import container
+from dask_k8s.operator.observed import Drain, ObservedGroup, Phase, Silent
+from dask_k8s.operator.plan.conditions import SOUND, Condition, Type, timestamp
+from dask_k8s.operator.plan.leavers import Choice
+from dask_k8s.operator.plan.replacement import EarlyEnds
+
+
+def of_group(
+    group: WorkerGroup, observed: ObservedGroup, choice: Choice, ends: EarlyEnds, now: datetime
+) -> list[Condition]:
+    """All conditions of a group, always in the same order."""
+    degraded = next(_troubles(group, observed, choice, ends, now), SOUND)
+    return [_ready(group, observed), _progressing(group, observed, choice), degraded, *_notes(group)]
+
+
+def _ready(group: WorkerGroup, observed: ObservedGroup) -> Condition:
+    """Ready means what the kubelet means by it: a worker without a readiness probe is ready when its containers run."""
+    ready = sum(worker.stays and worker.phase is Phase.READY for worker in observed.workers)
+    asked = group.worker.replicas
+    holds = ready >= asked
+    return Condition(
+        type=Type.WORKERS_READY,
+        holds=holds,
+        reason="AllReady" if holds else "NotAllReady",
+        message=f"{ready} of {asked} workers are ready.",
+    )
+
+
+def _progressing(group: WorkerGroup, observed: ObservedGroup, choice: Choice) -> Condition:
+    reason, message = _work(group, observed, choice)
+    return Condition(type=Type.PROGRESSING, holds=reason != "Settled", reason=reason, message=message)
+
+
+def _work(group: WorkerGroup, observed: ObservedGroup, choice: Choice) -> tuple[str, str]:
+    if observed.home is None:
+        return "WaitingForCluster", f"Waiting for the DaskCluster {group.cluster}."
+    leaving = sum(1 for worker in observed.workers if worker.retiring_since) + len(choice.joined) + choice.undecided
+    if leaving:
+        return "Draining", f"{leaving} workers hand over their data before they go."
+    starting = group.worker.replicas - sum(w.stays and w.phase is Phase.READY for w in observed.workers)
+    if starting > 0 and not observed.home.scheduled:
+        return "WaitingForScheduler", "Workers start as soon as the scheduler's Pod has a node."
+    if starting > 0:
+        return "Starting", f"{starting} workers are starting."
+    return "Settled", ""
+
+
+def _troubles(
+    group: WorkerGroup, observed: ObservedGroup, choice: Choice, ends: EarlyEnds, now: datetime
+) -> Iterator[Condition]:
+    """What stands in the way, the gravest first."""
+    if observed.home is None:
+        yield _degraded("ClusterNotFound", f"There is no DaskCluster {group.cluster} in this namespace.")
+    for refusal in observed.refusals:
+        yield _degraded(refusal.reason, refusal.message)
+    for worker in observed.workers:
+        if worker.trouble is not None:
+            yield _degraded(worker.trouble.cause.value, f"{worker.trouble.sentence} {worker.trouble.mend}")
+    if (due := ends.replace_at()) is not None and now < due:
+        message = f"Workers ended within a minute of their start, {ends.count} times in a row; the next begin at "
+        yield _degraded("WorkersEnd", f"{message}{timestamp(due)}.")
+    for worker in observed.workers:
+        if worker.drain is Drain.REFUSED:
+            yield _degraded("DrainRefused", f"Worker {worker.ref.name} stays for now: {worker.refused}")
+    if choice.undecided and isinstance(observed.order, Silent):
+        why = f"Since {timestamp(observed.order.since)}: {observed.order.why}"
+        yield _degraded("SchedulerSilent", f"No worker is taken away while the scheduler does not answer. {why}")
+
+
+def _notes(group: WorkerGroup) -> Iterator[Condition]:
+    hidden = [container.hidden_in_shell(each) for each in group.worker.template.spec["containers"]]
+    if program := next(filter(None, hidden), None):
+        yield shell_note(program)
+
+
+def shell_note(program: container.Program) -> Condition:
+    """That an old script is started within a shell's text, where it is left alone."""
+    return Condition(
+        type=Type.COMMAND_NOT_REWRITTEN,
+        holds=True,
+        reason="StartedInShell",
+        message=f"A shell's text starts dask-{program.value}, which distributed dropped in 2026.6.0: write "
+        f"'dask {program.value}'. Started so, a worker also hands over no data when its Pod is evicted.",
+    )
+
+
+def _degraded(reason: str, message: str) -> Condition:
+    return Condition(type=Type.DEGRADED, holds=True, reason=reason, message=message)

@@ -1,0 +1,112 @@
+"""DaskWorkerGroup: its Pods brought to the number that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from dask_k8s import metadata, names
+from dask_k8s.kinds.worker_group import WorkerGroup
+from dask_k8s.manifests.worker import worker_pod
+from dask_k8s.operator.actions import NOTHING, Action, Ask, Create, Delete, Patch, Plan
+from dask_k8s.operator.observed import Home, ObservedGroup, Phase
+from dask_k8s.operator.plan import conditions, group_conditions, leavers, replacement
+
+
+def plan(group: WorkerGroup, observed: ObservedGroup, now: datetime) -> Plan:
+    """What brings the group from what there is to what it asks for."""
+    home = observed.home
+    if group.head.deleting or (home is not None and home.deleting):
+        return NOTHING
+    surplus = sum(worker.stays for worker in observed.workers) - group.worker.replicas
+    ends = replacement.counted(replacement.EarlyEnds.read(group.status), observed.workers, now)
+    choice = leavers.choose(observed, surplus, group.worker.replicas, now)
+    wanted = group_conditions.of_group(group, observed, choice, ends, now)
+    return Plan(
+        status=_status(group, observed, ends, wanted, now),
+        events=conditions.changes(group.status, wanted),
+        actions=() if home is None else _actions(group, observed, home, choice, ends, now),
+        ask=frozenset({Ask.ORDER}) if leavers.needs_order(observed, surplus) else frozenset(),
+        wake_at=min(_deadlines(group, observed, ends, now), default=None),
+    )
+
+
+def _actions(
+    group: WorkerGroup,
+    observed: ObservedGroup,
+    home: Home,
+    choice: leavers.Choice,
+    ends: replacement.EarlyEnds,
+    now: datetime,
+) -> tuple[Action, ...]:
+    replicas, timeout = group.worker.replicas, group.worker.drain_timeout
+    return (
+        *_adoptions(group, observed, home),
+        *_joiners(group, observed, home, ends, now),
+        *leavers.marks(choice, now),
+        *leavers.drained(observed, home.ref, replicas, timeout, now),
+    )
+
+
+def _joiners(
+    group: WorkerGroup, observed: ObservedGroup, home: Home, ends: replacement.EarlyEnds, now: datetime
+) -> tuple[Action, ...]:
+    """New Pods for those that are missing, in the place of those that ended, once their time has come."""
+    in_doubt = tuple(
+        Create(manifest=worker_pod(group, worker.ref.name))
+        for worker in observed.workers
+        if worker.phase is Phase.IN_DOUBT
+    )
+    if not home.scheduled or any(refusal.hinders("Pod", now) for refusal in observed.refusals):
+        return in_doubt
+    missing = group.worker.replicas - sum(worker.stays for worker in observed.workers)
+    ended = [worker for worker in observed.workers if worker.phase is Phase.ENDED and not worker.retiring_since]
+    due = ends.replace_at() is None or now >= (ends.replace_at() or now)
+    room = missing if due else missing - len(ended)
+    new = (
+        Create(manifest=worker_pod(group, names.worker(group.head.ref.name, observed.draw, index)))
+        for index in range(max(0, room))
+    )
+    return (*in_doubt, *(Delete(target=worker.ref) for worker in ended if due or missing < 0), *new)
+
+
+def _adoptions(group: WorkerGroup, observed: ObservedGroup, home: Home) -> Iterator[Action]:
+    """The group becomes its cluster's, and Pods with its labels that nobody controls become the group's."""
+    if group.head.controller is None:
+        owners = [*group.head.owners, metadata.owner_reference(home.ref, names.API_VERSION)]
+        yield Patch(target=group.head.ref, patch={"metadata": {"ownerReferences": owners}})
+    for orphan in observed.orphans:
+        yield Patch(target=orphan, patch={"metadata": {"ownerReferences": [group.head.owner()]}})
+
+
+def _status(
+    group: WorkerGroup,
+    observed: ObservedGroup,
+    ends: replacement.EarlyEnds,
+    wanted: list[conditions.Condition],
+    now: datetime,
+) -> dict[str, Any]:
+    there = [worker for worker in observed.workers if worker.phase in (Phase.PENDING, Phase.RUNNING, Phase.READY)]
+    return {
+        "observedGeneration": group.head.generation,
+        "replicas": len(there),
+        "readyReplicas": sum(worker.phase is Phase.READY for worker in there),
+        "selector": metadata.selector(metadata.worker_labels(group.cluster, group.head.ref.name)),
+        **ends.written(),
+        "conditions": conditions.merged(group.status, wanted, now, generation=group.head.generation),
+    }
+
+
+def _deadlines(
+    group: WorkerGroup, observed: ObservedGroup, ends: replacement.EarlyEnds, now: datetime
+) -> Iterator[datetime]:
+    """The moments at which a plan would be another one though nothing happened."""
+    candidates: list[datetime] = [refusal.retry_at for refusal in observed.refusals]
+    if (due := ends.replace_at()) is not None:
+        candidates += [due]
+    if ends.last is not None:
+        candidates += [worker.created + replacement.EARLY for worker in observed.workers]
+    if group.worker.replicas == 0:
+        candidates += [leavers.deadline(w, group.worker.drain_timeout) for w in observed.workers if w.retiring_since]
+    yield from (moment for moment in candidates if moment > now)

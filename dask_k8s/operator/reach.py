@@ -1,0 +1,81 @@
+"""How this operator reaches schedulers: straight, or through a port-forward from outside the cluster network.
+
+Always the Pod's own address and never the Service, which its user may point anywhere.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from dask_k8s import names
+from dask_k8s.errors import ApiError, InvalidResource, SchedulerSilent, Unreachable
+from dask_k8s.kinds.cluster import Cluster
+from dask_k8s.kinds.value import Manifest, Ref
+from dask_k8s.kube.client import Client
+from dask_k8s.kube.portforward import open_stream
+from dask_k8s.manifests.scheduler import comm_port
+from dask_k8s.operator.caches import Caches
+from dask_k8s.scheduler.connection import Connection, connect
+
+logger = logging.getLogger(__name__)
+
+DIRECT_TIMEOUT = 1.5
+"""Seconds for a connection inside the cluster network; from outside, nobody answers at all."""
+
+
+class Reach:
+    """Opens connections to schedulers.
+
+    Parameters
+    ----------
+    inside
+        Whether this process is known to stand in the cluster network, so that a port-forward is never tried.
+    """
+
+    def __init__(self, client: Client, caches: Caches, *, inside: bool) -> None:
+        self._client = client
+        self._caches = caches
+        self._inside = inside
+        self._outside = False
+
+    async def connect(self, cluster: Ref) -> Connection:
+        """A connection to a cluster's scheduler, its handshake done.
+
+        Raises
+        ------
+        SchedulerSilent
+            Where there is no scheduler, or it does not answer.
+        SchedulerRefused
+            Where it answers beyond bounds.
+        """
+        pod, port = self._locate(cluster)
+        if self._outside:
+            return await self._forwarded(pod, port)
+        try:
+            return await connect(pod["status"]["podIP"], port, timeout=DIRECT_TIMEOUT)
+        except SchedulerSilent:
+            if self._inside:
+                raise
+        connection = await self._forwarded(pod, port)
+        self._outside = True
+        logger.info("Schedulers are reached through port-forwards: this process stands outside the cluster network")
+        return connection
+
+    async def _forwarded(self, pod: Manifest, port: int) -> Connection:
+        meta = pod["metadata"]
+        try:
+            return await connect(
+                meta["name"], port, open_stream=lambda: open_stream(self._client, meta["namespace"], meta["name"], port)
+            )
+        except (ApiError, Unreachable) as error:
+            raise SchedulerSilent(f"No port-forward to {meta['name']}: {error}") from error
+
+    def _locate(self, cluster: Ref) -> tuple[Manifest, int]:
+        pod = self._caches.pods.get(cluster.namespace, names.scheduler_pod(cluster.name))
+        manifest = self._caches.clusters.get(cluster.namespace, cluster.name)
+        if pod is None or manifest is None or not pod["status"].get("podIP"):
+            raise SchedulerSilent("The scheduler's Pod has no address yet.")
+        try:
+            return pod, comm_port(Cluster.from_manifest(manifest).scheduler.template.spec)
+        except InvalidResource as error:
+            raise SchedulerSilent(str(error)) from error

@@ -1,0 +1,88 @@
+"""One pass for one resource: decide, write the status, tell, act."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from dask_k8s import names
+from dask_k8s.errors import Missing
+from dask_k8s.operator.act import Hands
+from dask_k8s.operator.controllers import Controllers, Decided
+from dask_k8s.operator.engine.expectations import Expectations
+from dask_k8s.operator.engine.queue import Key, Queue
+from dask_k8s.operator.engine.recorder import Recorder
+from dask_k8s.operator.refusals import Refusals
+from dask_k8s.operator.schedulers import Schedulers
+
+STATUS_INTERVAL = 1.0
+"""Seconds between two statuses of one resource where nothing is to be done."""
+
+
+class Reconciler:
+    """What the loop calls."""
+
+    def __init__(
+        self,
+        *,
+        controllers: Controllers,
+        hands: Hands,
+        schedulers: Schedulers,
+        recorder: Recorder,
+        queue: Queue,
+        expectations: Expectations,
+        refusals: Refusals,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._controllers = controllers
+        self._hands = hands
+        self._schedulers = schedulers
+        self._recorder = recorder
+        self._queue = queue
+        self._expectations = expectations
+        self._refusals = refusals
+        self._clock = clock
+        self._written: dict[Key, float] = {}
+
+    async def __call__(self, key: Key) -> None:
+        """One pass."""
+        now = self._clock()
+        decided = self._controllers.decide(key, now, draw=secrets.token_hex(8))
+        if decided is None:
+            self._forget(key)
+            return
+        self._refusals.at_generation(key, decided.ref.uid, decided.generation)
+        self._schedulers.ask(key, decided.cluster, decided.plan.ask)
+        if not await self._write_status(key, decided):
+            return
+        before = self._refusals.of(key)
+        await self._hands.carry_out(key, decided.plan.actions)
+        if decided.plan.wake_at is not None:
+            self._queue.add_after(key, (decided.plan.wake_at - self._clock()).total_seconds())
+        if self._refusals.of(key) != before:
+            self._queue.add(key)  # what was refused, or no longer is, belongs into a condition
+
+    async def _write_status(self, key: Key, decided: Decided) -> bool:
+        """Write the status if it differs; False where the resource is gone."""
+        status = decided.plan.status
+        if status is None or status == decided.status:
+            return True
+        waited = time.monotonic() - self._written.get(key, float("-inf"))
+        if not decided.plan.actions and waited < STATUS_INTERVAL:
+            self._queue.add_after(key, STATUS_INTERVAL - waited)
+            return True
+        try:
+            await self._hands.write_status(decided.resource, decided.ref, decided.status, status)
+        except Missing:
+            return False
+        self._written[key] = time.monotonic()
+        for event in decided.plan.events:
+            self._recorder.tell(decided.ref, names.API_VERSION, event.reason, event.message, warning=event.warning)
+        return True
+
+    def _forget(self, key: Key) -> None:
+        self._expectations.forget(key)
+        self._refusals.forget(key)
+        self._written.pop(key, None)

@@ -1,0 +1,78 @@
+"""Deeds that the API server refused: remembered until the same deed succeeds or the resource changes.
+
+So that the next pass can say why in a condition, and so that a refused deed is tried less and less often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from dask_k8s.kinds.value import value
+from dask_k8s.operator.actions import Action, Create, Delete, Patch, Retire
+from dask_k8s.operator.engine.queue import Key
+from dask_k8s.operator.observed import Refusal
+
+FIRST_RETRY = 2.0
+LONGEST_RETRY = 60.0
+Deed = tuple[str, ...]
+
+
+@value
+class _Refused:
+    refusal: Refusal
+    times: int
+
+
+class Refusals:
+    """What was refused, by the key that wanted it."""
+
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._clock = clock
+        self._by_key: dict[Key, dict[Deed, _Refused]] = {}
+        self._generations: dict[Key, tuple[str | None, int]] = {}
+
+    def of(self, key: Key) -> tuple[Refusal, ...]:
+        """What a plan gets to see."""
+        return tuple(refused.refusal for refused in self._by_key.get(key, {}).values())
+
+    def refused(self, key: Key, action: Action, reason: str, message: str) -> None:
+        """The API server said no."""
+        deeds = self._by_key.setdefault(key, {})
+        times = deeds[deed(action)].times + 1 if deed(action) in deeds else 1
+        delay = min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(times - 1, 10))
+        retry_at = self._clock() + timedelta(seconds=delay)
+        refusal = Refusal(action=action, reason=reason, message=message, retry_at=retry_at)
+        deeds[deed(action)] = _Refused(refusal=refusal, times=times)
+
+    def succeeded(self, key: Key, action: Action) -> None:
+        """The same deed, or another of its kind, went through."""
+        deeds = self._by_key.get(key)
+        if deeds is not None:
+            deeds.pop(deed(action), None)
+            if not deeds:
+                del self._by_key[key]
+
+    def at_generation(self, key: Key, uid: str | None, generation: int) -> None:
+        """A resource that changed begins anew: what was refused before may be right now."""
+        if self._generations.get(key) != (uid, generation):
+            self._generations[key] = (uid, generation)
+            self._by_key.pop(key, None)
+
+    def forget(self, key: Key) -> None:
+        """The key's object is gone."""
+        self._by_key.pop(key, None)
+        self._generations.pop(key, None)
+
+
+def deed(action: Action) -> Deed:
+    """What makes two actions the same deed: new Pods differ in their random names and are one deed."""
+    match action:
+        case Create(manifest=manifest):
+            return ("create", manifest["kind"])
+        case Patch(target=target):
+            return ("patch", target.kind, target.name)
+        case Delete(target=target):
+            return ("delete", target.kind, target.name)
+        case Retire(cluster=cluster):
+            return ("retire", cluster.name)

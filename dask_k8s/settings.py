@@ -1,0 +1,127 @@
+"""What can be set by ``dask.config`` under ``kubernetes``, in a file or by an environment variable.
+
+``DASK_KUBERNETES__RESOURCE_TIMEOUT=60`` sets ``kubernetes.resource-timeout``, and so on for the others. The configuration is
+read once, at the edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dask.config
+from dask.utils import parse_timedelta
+
+from dask_k8s import names
+from dask_k8s.errors import InvalidResource
+from dask_k8s.kinds.value import value
+from dask_k8s.kinds.worker_group import DEFAULT_REPLICAS
+
+DEFAULTS: Mapping[str, Any] = {
+    "name": "dask-{user}-{uuid}",
+    "namespace": None,
+    "image": None,
+    "count": {"start": DEFAULT_REPLICAS},
+    "resources": None,
+    "env": None,
+    "worker-command": "dask worker",
+    "scheduler-service-type": "ClusterIP",
+    "custom-cluster-spec": None,
+    "create-mode": "CREATE_OR_CONNECT",
+    "shutdown-on-close": None,
+    "resource-timeout": "600s",
+    "operator": "auto",
+    "operator-namespace": names.OPERATOR_NAMESPACE,
+    "take-up-timeout": "2s",
+    "lease-duration": "20s",
+}
+
+
+@value
+class Settings:
+    """Everything that is read from the configuration.
+
+    Parameters
+    ----------
+    name
+        The name of a new cluster; ``{user}`` and ``{uuid}`` are filled in.
+    namespace
+        None for the kubeconfig's own.
+    image
+        None for the image that matches this process.
+    n_workers
+        How many workers a new cluster has.
+    resource_timeout
+        Seconds that the whole start-up of a cluster may take.
+    operator
+        ``auto``, ``deployed`` or ``embedded``.
+    operator_namespace
+        Where the deployed operator holds its Lease.
+    take_up_timeout
+        Seconds that a cluster waits for a deployed operator where its Lease cannot be read.
+    lease_duration
+        Seconds after which the Lease of an operator that is gone may be taken.
+    """
+
+    name: str
+    namespace: str | None
+    image: str | None
+    n_workers: int
+    resources: Mapping[str, Any] | None
+    env: Mapping[str, str] | Sequence[Mapping[str, Any]] | None
+    worker_command: str | Sequence[str]
+    scheduler_service_type: str
+    custom_cluster_spec: Mapping[str, Any] | str | None
+    create_mode: str
+    shutdown_on_close: bool | None
+    resource_timeout: float
+    operator: str
+    operator_namespace: str
+    take_up_timeout: float
+    lease_duration: float
+
+
+def read() -> Settings:
+    """The settings as they are now.
+
+    Raises
+    ------
+    InvalidResource
+        Naming the key that cannot be read.
+    """
+    return Settings(
+        name=_get("name"),
+        namespace=_get("namespace"),
+        image=_get("image"),
+        n_workers=_get("count.start"),
+        resources=_get("resources"),
+        env=_get("env"),
+        worker_command=_get("worker-command"),
+        scheduler_service_type=_get("scheduler-service-type"),
+        custom_cluster_spec=_get("custom-cluster-spec"),
+        create_mode=_get("create-mode"),
+        shutdown_on_close=_get("shutdown-on-close"),
+        resource_timeout=_seconds("resource-timeout"),
+        operator=_get("operator"),
+        operator_namespace=_get("operator-namespace"),
+        take_up_timeout=_seconds("take-up-timeout"),
+        lease_duration=_seconds("lease-duration"),
+    )
+
+
+def _get(key: str) -> Any:
+    default: Any = DEFAULTS
+    for part in key.split("."):
+        default = default[part]
+    return dask.config.get(f"kubernetes.{key}", default)
+
+
+def _seconds(key: str) -> float:
+    text = _get(key)
+    try:
+        seconds = float(parse_timedelta(text, default="seconds"))
+    except (ValueError, TypeError, KeyError):
+        raise InvalidResource(f"kubernetes.{key}", f"must be a time such as 30s or 5 minutes, not {text!r}") from None
+    if seconds <= 0:
+        raise InvalidResource(f"kubernetes.{key}", f"must be more than 0 s, not {text!r}")
+    return seconds
