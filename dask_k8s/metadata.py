@@ -1,8 +1,8 @@
 """Labels and annotations: who passes which on to whom, what marks an object and what finds it again.
 
 One rule (the order ``top level <= subresource <= base``): an object that is made for a resource gets the resource's
-own labels and annotations, then those of the ``metadata`` beside the template, then the reserved ones, which always win. What
-other tools keep for themselves in a resource's metadata is never passed on.
+own labels and annotations, then those of the ``metadata`` beside the template, then the reserved ones, which always
+win. What other tools keep for themselves in a resource's metadata is never passed on.
 
 The labels that mark an object and the selector that finds it come from the same function, so that they cannot drift
 apart.
@@ -20,6 +20,9 @@ from dask_k8s.kinds.value import Manifest, Ref, value
 
 FOREIGN_ANNOTATIONS = ("kubectl.kubernetes.io", "kopf.zalando.org", "meta.helm.sh", "argocd.argoproj.io")
 """Domains whose annotations belong to another tool: copied, they would make it act on the copy."""
+
+RESERVED_LABELS = frozenset({names.CLUSTER_NAME, names.WORKER_GROUP_NAME, names.COMPONENT})
+"""Labels that tell what an object is: only what makes the object may set them."""
 
 FOREIGN_LABELS = frozenset({"app.kubernetes.io/managed-by"})
 """Labels that belong to another tool: Helm and Argo would take the copies for objects of their own."""
@@ -60,7 +63,7 @@ def merge(top: Metadata, sub: Metadata, base: Metadata) -> Metadata:
 
 
 def _passed_labels(metadata: Metadata) -> dict[str, str]:
-    return {key: text for key, text in metadata.labels.items() if key not in FOREIGN_LABELS}
+    return {key: text for key, text in metadata.labels.items() if key not in FOREIGN_LABELS | RESERVED_LABELS}
 
 
 def _passed_annotations(metadata: Metadata) -> dict[str, str]:
@@ -121,5 +124,5 @@ def template_hash(spec: Manifest) -> str:
     workers. The prefix names the rule: another rule would get another prefix, and could still tell what this one
     meant.
     """
-    text = json.dumps(spec, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(spec, sort_keys=True, separators=(",", ":"))
     return f"v1-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

@@ -121,6 +121,13 @@ def problem_of_cluster_name(name: str) -> str | None:
     return None
 
 
+def problem_of_worker_group_name(name: str) -> str | None:
+    """What is wrong with a worker group's name, as a sentence; None for a good one."""
+    if len(name) > WORKER_GROUP_NAME_LIMIT:
+        return f"has {len(name)} characters; at most {WORKER_GROUP_NAME_LIMIT} fit, since it is the value of a label"
+    return None
+
+
 def valid_cluster_name(wish: str) -> str:
     """A valid cluster name as near to the wish as possible; total, and stable for the same wish.
 
@@ -131,5 +138,5 @@ def valid_cluster_name(wish: str) -> str:
         return wish
     slug = re.sub(r"[^a-z0-9]+", "-", wish.lower()).strip("-")
     slug = slug if slug[:1].isalpha() else f"dask-{slug}".rstrip("-")
-    digest = hashlib.sha256(wish.encode()).hexdigest()[:8]
+    digest = hashlib.sha256(wish.encode(errors="surrogatepass")).hexdigest()[:8]
     return f"{slug[: CLUSTER_NAME_LIMIT - 9].rstrip('-')}-{digest}"

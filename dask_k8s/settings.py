@@ -1,7 +1,7 @@
 """What can be set by ``dask.config`` under ``kubernetes``, in a file or by an environment variable.
 
-``DASK_KUBERNETES__RESOURCE_TIMEOUT=60`` sets ``kubernetes.resource-timeout``, and so on for the others. The configuration is
-read once, at the edge.
+``DASK_KUBERNETES__RESOURCE_TIMEOUT=60`` sets ``kubernetes.resource-timeout``, and so on for the others. The
+configuration is read once, at the edge.
 """
 
 from __future__ import annotations

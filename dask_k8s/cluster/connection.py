@@ -7,14 +7,14 @@ it is, since the same private address may belong to somebody else on the user's 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from contextlib import AsyncExitStack, aclosing
 from types import TracebackType
 from typing import Self
 
 from dask_k8s import names
-from dask_k8s.errors import SchedulerError
+from dask_k8s.cluster.together import together
+from dask_k8s.errors import NotFound, SchedulerError, SchedulerRefused
 from dask_k8s.kinds.value import Manifest, value
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.portforward import PortForward
@@ -25,7 +25,10 @@ PROBE_TIMEOUT = 1.0
 """Seconds for a connection within the cluster network; outside of it nobody answers."""
 
 RETRY = 0.05
-IDENTITY_TIMEOUT = 5.0
+HEAD_START = 0.25
+"""Seconds for the direct way to answer after the port-forward has: it is the faster one."""
+
+SERVICE_ATTEMPTS = 40
 
 
 @value
@@ -57,11 +60,15 @@ class Connection:
         self._ports = ports
         self._scheduler = scheduler
         self._stack = AsyncExitStack()
+        self._comm = PortForward(client, self._resolve, ports.comm)
+        self._dashboard = PortForward(client, self._resolve, ports.dashboard)
         self.address = ""
         self.dashboard_host, self.dashboard_port = "", 0
 
     async def __aenter__(self) -> Self:
         await self._stack.__aenter__()
+        for forward in (self._comm, self._dashboard):
+            await self._stack.enter_async_context(forward)
         return self
 
     async def __aexit__(
@@ -74,80 +81,100 @@ class Connection:
 
         Bounded by its caller.
         """
-        inside = await self._stands_inside()
+        if self._client.credentials.in_cluster:
+            while not await self._directly(service):
+                await asyncio.sleep(RETRY)
+            return
+        async with together() as group:
+            direct = group.create_task(self._directly(service))
+            forwarded = group.create_task(self._forwarded())
+            await asyncio.wait((direct, forwarded), return_when=asyncio.FIRST_COMPLETED)
+            if not (direct.done() and direct.result()):
+                await forwarded
+                await asyncio.wait((direct,), timeout=HEAD_START)
+            inside = direct.done() and direct.result()
+            direct.cancel()
+            forwarded.cancel()
         if not inside:
-            await self._forward()
+            self._use_forward()
+
+    async def _directly(self, service: Manifest) -> bool:
+        """Whether this process stands in the cluster network: the scheduler itself answers at its Pod's address.
+
+        A refusal comes from the Pod before the scheduler listens, and is asked again. Silence, or an answer of somebody
+        else, means that the address is not the Pod's from here: then nobody is asked again.
+        """
         while True:
-            try:
-                if inside:
-                    await self._asked_directly(service)
+            ip = self._pod_ip()
+            if ip is not None:
+                try:
+                    await self._ask(ip, self._ports.comm, ip)
+                except SchedulerError as error:
+                    if not isinstance(error.__cause__, ConnectionRefusedError):
+                        return False
                 else:
-                    await self._asked_through_forward()
+                    await self._use_direct(service, ip)
+                    return True
+            await asyncio.sleep(RETRY)
+
+    async def _use_direct(self, service: Manifest, ip: str) -> None:
+        """The Service's address where it leads to this scheduler: it stays the same when the Pod is made again."""
+        host = self._service_host(service) or ip
+        port = _service_port(service, (names.COMM_PORT_NAME,), names.SCHEDULER_PORT)
+        dashboard = _service_port(service, names.DASHBOARD_PORT_NAMES, names.DASHBOARD_PORT)
+        if not await self._leads_there(host, port, ip):
+            host, port, dashboard = ip, self._ports.comm, self._ports.dashboard
+        self.address = f"tcp://{_bracketed(host)}:{port}"
+        self.dashboard_host, self.dashboard_port = host, dashboard
+
+    async def _leads_there(self, host: str, port: int, ip: str) -> bool:
+        """Whether an address leads to the scheduler's Pod, now or within a moment: rules for a new Service take one."""
+        for _ in range(SERVICE_ATTEMPTS):
+            try:
+                await self._ask(host, port, ip)
             except SchedulerError:
                 await asyncio.sleep(RETRY)
             else:
-                return
+                return True
+        return False
 
-    async def _stands_inside(self) -> bool:
-        """Whether the Pod's own address answers at all: a refusal is an answer too, before the scheduler listens.
-
-        A service account's credentials settle it: this is a Pod.
-        """
-        if self._client.credentials.in_cluster:
-            return True
-        while (ip := self._pod_ip()) is None:
-            await asyncio.sleep(RETRY)
-        try:
-            async with asyncio.timeout(PROBE_TIMEOUT):
-                _, writer = await asyncio.open_connection(ip, self._ports.comm)
-        except ConnectionRefusedError:
-            return True
-        except (OSError, TimeoutError):
-            return False
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
-        return True
-
-    async def _asked_directly(self, service: Manifest) -> None:
-        """The Service's address where it leads to this scheduler: it stays the same when the Pod is made again."""
-        host = self._service_host(service)
-        port = _service_port(service, names.COMM_PORT_NAME, names.SCHEDULER_PORT)
-        await self._ask(host, port)
-        self.address = f"tcp://{_bracketed(host)}:{port}"
-        self.dashboard_host = host
-        self.dashboard_port = _service_port(service, names.DASHBOARD_PORT_NAME, names.DASHBOARD_PORT)
-
-    def _service_host(self, service: Manifest) -> str:
+    def _service_host(self, service: Manifest) -> str | None:
         if self._client.credentials.in_cluster:
             return f"{names.scheduler_service(self._cluster)}.{self._namespace}.svc"
         ip = service.get("spec", {}).get("clusterIP")
-        return ip if ip and ip != "None" else self._pod_ip() or ""
+        return None if ip == "None" else ip
 
-    async def _forward(self) -> None:
-        comm = await self._stack.enter_async_context(PortForward(self._client, self._resolve, self._ports.comm))
-        dashboard = await self._stack.enter_async_context(
-            PortForward(self._client, self._resolve, self._ports.dashboard)
-        )
-        host, port = comm.address
+    async def _forwarded(self) -> None:
+        """Until the scheduler answers through the port-forward."""
+        host, port = self._comm.address
+        while True:
+            if self._pod_ip() is not None:
+                try:
+                    await self._ask(host, port, None)
+                except SchedulerError:
+                    pass
+                else:
+                    return
+            await asyncio.sleep(RETRY)
+
+    def _use_forward(self) -> None:
+        host, port = self._comm.address
         self.address = f"tcp://{host}:{port}"
-        self.dashboard_host, self.dashboard_port = dashboard.address
+        self.dashboard_host, self.dashboard_port = self._dashboard.address
 
-    async def _asked_through_forward(self) -> None:
-        host, _, port = self.address.removeprefix("tcp://").rpartition(":")
-        await self._ask(host, int(port))
-
-    async def _ask(self, host: str, port: int) -> None:
-        """That the scheduler there is this cluster's, or an error."""
-        async with asyncio.timeout(IDENTITY_TIMEOUT):
-            async with aclosing(await connect(host, port, timeout=PROBE_TIMEOUT)) as connection:
-                await SchedulerRpc(connection).identity()
+    async def _ask(self, host: str, port: int, ip: str | None) -> None:
+        """That a scheduler answers there, and, where it is known, from this address; else an error."""
+        connection = await connect(host, port, timeout=PROBE_TIMEOUT, call_timeout=PROBE_TIMEOUT)
+        async with aclosing(connection):
+            address = (await SchedulerRpc(connection).identity()).address
+        if ip is not None and address.rpartition("://")[2].rpartition(":")[0].strip("[]") != ip:
+            raise SchedulerRefused(f"{host}:{port} is the scheduler at {address}, and not the one at {ip}")
 
     async def _resolve(self) -> tuple[str, str]:
         """The scheduler's Pod of this moment."""
         pod = self._scheduler()
         if pod is None:
-            raise LookupError(f"The cluster {self._cluster} has no scheduler Pod at the moment.")
+            raise NotFound(f"The cluster {self._cluster} has no scheduler Pod at the moment.")
         return self._namespace, pod["metadata"]["name"]
 
     def _pod_ip(self) -> str | None:
@@ -155,9 +182,9 @@ class Connection:
         return None if pod is None else (pod.get("status") or {}).get("podIP")
 
 
-def _service_port(service: Manifest, name: str, default: int) -> int:
+def _service_port(service: Manifest, wanted: tuple[str, ...], default: int) -> int:
     ports = service.get("spec", {}).get("ports") or ()
-    return next((int(port["port"]) for port in ports if port.get("name") == name), default)
+    return next((int(port["port"]) for port in ports if port.get("name") in wanted), default)
 
 
 def _bracketed(host: str) -> str:

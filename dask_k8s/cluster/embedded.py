@@ -59,6 +59,7 @@ class Embedded:
             self._loop.call_soon_threadsafe(self._stop.set)
         if self._thread.ident is not None:
             await asyncio.wrap_future(self._ended)
+            self._thread.join()
 
     def _main(self) -> None:
         try:

@@ -19,9 +19,10 @@ from distributed.security import Security
 from distributed.utils import Log, Logs, format_dashboard_link
 
 from dask_k8s import names, settings
-from dask_k8s.cluster.options import Arguments, CreateMode, Options, decide
+from dask_k8s.cluster.options import Arguments, CreateMode, Options, checked_n_workers, decide
 from dask_k8s.cluster.progress import Progress
 from dask_k8s.cluster.start import Start, Started
+from dask_k8s.cluster.together import first_error
 from dask_k8s.cluster.watched import Watched
 from dask_k8s.errors import ApiError, DaskK8sError, Missing, Unreachable
 from dask_k8s.kinds.value import Manifest
@@ -201,7 +202,7 @@ class KubeCluster(Cluster):  # type: ignore[misc]  # distributed is not typed
         except BaseException as error:
             if ready.done():
                 raise
-            ready.set_exception(_single(error))
+            ready.set_exception(first_error(error))
 
     async def _opened(self, stack: AsyncExitStack) -> Started:
         credentials = await load()
@@ -256,17 +257,21 @@ class KubeCluster(Cluster):  # type: ignore[misc]  # distributed is not typed
     async def _stay_subscribed(self) -> None:
         """Distributed's own subscription ends with the first broken connection, and the widget would stand still."""
         while True:
-            while self._watch_worker_status_task is None or not self._watch_worker_status_task.done():
+            while not self._subscription_ended():
                 await asyncio.sleep(RESUBSCRIBE)
             before = self.scheduler_info.get("id")
             with contextlib.suppress(OSError):
                 await self._subscribe()
                 if before != self.scheduler_info.get("id"):
                     logger.warning(
-                        "The scheduler of %s began anew: what it knew of tasks and data is gone. Workers join it again.",
+                        "The scheduler of %s began anew: what it knew of tasks and data is gone. Workers join again.",
                         self.name,
                     )
             await asyncio.sleep(RESUBSCRIBE)
+
+    def _subscription_ended(self) -> bool:
+        task: Any = self._watch_worker_status_task
+        return bool(task and task.done())
 
     async def _subscribe(self) -> None:
         comm = await self.scheduler_comm.live_comm()
@@ -296,9 +301,7 @@ class KubeCluster(Cluster):  # type: ignore[misc]  # distributed is not typed
         n
             How many workers there should be.
         """
-        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-            raise ValueError(f"n must be a whole number of 0 or more, not {n!r}")
-        return self.sync(self._scale, n)
+        return self.sync(self._scale, checked_n_workers(n, "n"))
 
     async def _scale(self, n: int) -> None:
         patch = {"spec": {"worker": {"replicas": n}}}
@@ -362,10 +365,3 @@ def _close_open_clusters() -> None:
         with contextlib.suppress(TimeoutError, RuntimeError):
             if not cluster.asynchronous:
                 cluster.close(timeout=CLOSE_AT_EXIT)
-
-
-def _single(error: BaseException) -> BaseException:
-    """The one error within a group of one."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error

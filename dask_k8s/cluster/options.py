@@ -136,7 +136,7 @@ def _manifest(arguments: Arguments, settings: Settings) -> Manifest:
     return make_cluster_spec(
         name=_name(arguments, settings),
         image=arguments.image or settings.image or default_image(),
-        n_workers=_n_workers(settings.n_workers if arguments.n_workers is None else arguments.n_workers),
+        n_workers=checked_n_workers(settings.n_workers if arguments.n_workers is None else arguments.n_workers),
         resources=settings.resources if arguments.resources is None else arguments.resources,
         env=settings.env if arguments.env is None else arguments.env,
         worker_command=_command(arguments.worker_command or settings.worker_command),
@@ -149,22 +149,23 @@ def _laid_over(arguments: Arguments, custom: Manifest, settings: Settings) -> Ma
     for argument in _BESIDE_A_SPEC:
         if getattr(arguments, argument) is not None:
             raise ConflictingArguments(
-                f"{argument}= and custom_cluster_spec= exclude each other: write it into the spec, or leave the spec out."
+                f"{argument}= and custom_cluster_spec= exclude each other: write it into the spec, or leave that out."
             )
     fields = Fields(custom, "custom_cluster_spec")
     if fields.text_or_none("kind") not in (names.CLUSTER, None):
         raise InvalidResource(fields.path("kind"), f"must be {names.CLUSTER}")
     worker = fields.inner("spec").mapping("worker")
-    metadata = {**fields.mapping_or_empty("metadata")}
-    metadata["name"] = arguments.name or metadata.get("name") or _name(arguments, settings)
-    if problem := names.problem_of_cluster_name(metadata["name"]):
-        raise InvalidResource("name", f"{metadata['name']!r} {problem}")
-    replicas = {} if arguments.n_workers is None else {"replicas": _n_workers(arguments.n_workers)}
+    metadata = fields.inner_or_empty("metadata")
+    metadata.text_or_none("namespace")
+    name = arguments.name or metadata.text_or_none("name") or _name(arguments, settings)
+    if problem := names.problem_of_cluster_name(name):
+        raise InvalidResource("name", f"{name!r} {problem}")
+    replicas = {} if arguments.n_workers is None else {"replicas": checked_n_workers(arguments.n_workers)}
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.CLUSTER,
         **custom,
-        "metadata": metadata,
+        "metadata": {**fields.mapping_or_empty("metadata"), "name": name},
         "spec": {**custom["spec"], "worker": {**worker, **replicas}},
     }
 
@@ -200,9 +201,10 @@ def _user() -> str:
         return "user"
 
 
-def _n_workers(number: object) -> int:
+def checked_n_workers(number: object, argument: str = "n_workers") -> int:
+    """A number of workers, or an error that names the argument."""
     if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise InvalidResource("n_workers", f"must be a whole number of 0 or more, not {number!r}")
+        raise InvalidResource(argument, f"must be a whole number of 0 or more, not {number!r}")
     return number
 
 

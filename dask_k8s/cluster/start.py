@@ -19,6 +19,7 @@ from dask_k8s.cluster.connection import Connection, Ports
 from dask_k8s.cluster.embedded import Embedded, missing_rights
 from dask_k8s.cluster.options import CreateMode, OperatorMode, Options
 from dask_k8s.cluster.progress import Progress
+from dask_k8s.cluster.together import together
 from dask_k8s.cluster.watched import FINAL_REASONS, Watched
 from dask_k8s.diagnosis import Cause, Diagnosis
 from dask_k8s.errors import (
@@ -108,6 +109,9 @@ class Start:
             failure = error
         except (ApiError, Unreachable) as error:
             failure = _explained(error, self._progress.step, self._namespace)
+        except BaseException:
+            await self._taken_away()
+            raise
         await self._taken_away()
         raise failure
 
@@ -265,7 +269,7 @@ class Start:
     async def _connected(self, connection: Connection) -> None:
         """Until the scheduler answers, beside a look at what Kubernetes says of its Pod."""
         service = await self._service()
-        async with asyncio.TaskGroup() as group:
+        async with together() as group:
             looking = group.create_task(self._look_after())
             self._progress.begin("Connecting to the scheduler")
             await connection.establish(service)

@@ -40,6 +40,10 @@ class Head:
             raise InvalidResource("kind", f"must be {kind}, not {fields.text_or_none('kind')}")
         metadata = fields.inner("metadata")
         metadata.text("name")
+        for name in ("namespace", "uid", "resourceVersion"):
+            metadata.text_or_none(name)
+        for owner in metadata.objects("ownerReferences"):
+            owner.text("uid")
         return cls(
             ref=Ref.to(manifest, kind),
             generation=metadata.count("generation", 0),

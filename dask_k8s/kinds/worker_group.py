@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dask_k8s import names
+from dask_k8s.errors import InvalidResource
 from dask_k8s.kinds.fields import Fields
 from dask_k8s.kinds.pod_template import PodTemplate
 from dask_k8s.kinds.resource import Head
@@ -65,6 +66,8 @@ class WorkerGroup:
             Naming the field that is wrong.
         """
         head = Head.read(manifest, names.WORKER_GROUP)
+        if problem := names.problem_of_worker_group_name(head.ref.name):
+            raise InvalidResource("metadata.name", problem)
         fields = Fields(manifest)
         spec = fields.inner("spec")
         return cls(

@@ -12,7 +12,7 @@ import ssl
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -25,6 +25,8 @@ RENEW_AHEAD = 60.0
 """Seconds before its end that a token is renewed, so that no request takes one that ends on its way."""
 
 _NOT_AGAIN_WITHIN = 1.0
+_NOT_AHEAD_AGAIN_WITHIN = 10.0
+"""Seconds between two log-ins that nobody was refused for: some plug-ins hand out a token to its very end."""
 
 
 @value
@@ -77,7 +79,7 @@ async def load(*, kubeconfig: str | Path | None = None, context: str | None = No
     if named or _any_there(paths):
         return await from_kubeconfig(paths, context)
     if SERVICE_ACCOUNT_FOLDER.joinpath("token").exists():
-        return await from_service_account()
+        return await from_service_account(SERVICE_ACCOUNT_FOLDER)
     raise NoCredentials(
         f"There is no kubeconfig at {paths}, and this is no Pod with a service account. "
         "Set KUBECONFIG, or name a kubeconfig."
@@ -103,7 +105,7 @@ async def from_kubeconfig(paths: str | Path, context: str | None = None) -> Cred
     """
     if not _any_there(str(paths)):
         raise NoCredentials(f"There is no kubeconfig at {paths}.")
-    login = Login(_Kubeconfig(str(paths), context))
+    login = Login(Kubeconfig(str(paths), context))
     await login.refresh()
     return login.credentials(in_cluster=False)
 
@@ -116,7 +118,7 @@ async def from_service_account(folder: Path = SERVICE_ACCOUNT_FOLDER) -> Credent
     NoCredentials
         When this is none, or it has no service account.
     """
-    login = Login(_ServiceAccount(folder))
+    login = Login(ServiceAccount(folder))
     await login.refresh()
     return login.credentials(in_cluster=True)
 
@@ -178,8 +180,7 @@ class Login:
 
     async def headers(self) -> Mapping[str, str]:
         """The header that says who asks; empty where a certificate does."""
-        expires = self._latest().expires
-        if expires is not None and (expires - datetime.now(UTC)).total_seconds() < RENEW_AHEAD:
+        if self._ends_soon(self._latest().expires):
             await self.refresh()
         authorization = self._latest().authorization
         return {"Authorization": authorization} if authorization else {}
@@ -198,6 +199,11 @@ class Login:
                 what = str(problem) or type(problem).__name__
                 raise NoCredentials(f"{self._source} gives no log-in: {what}") from problem
             self._at = time.monotonic()
+
+    def _ends_soon(self, expires: datetime | None) -> bool:
+        if expires is None or time.monotonic() - self._at < _NOT_AHEAD_AGAIN_WITHIN:
+            return False
+        return (expires - datetime.now(UTC)).total_seconds() < RENEW_AHEAD
 
     def _latest(self) -> Answer:
         if self._answer is None:
@@ -219,7 +225,7 @@ class Login:
             self._tls.load_cert_chain(*answer.certificate)
 
 
-class _Kubeconfig:
+class Kubeconfig:
     """The log-in that a kubeconfig describes: its files are read, and its exec plug-in runs, each time anew."""
 
     def __init__(self, paths: str, context: str | None) -> None:
@@ -231,6 +237,7 @@ class _Kubeconfig:
         return f"The kubeconfig {self._paths}{context}"
 
     async def log_in(self) -> Answer:
+        """Reads the files again, and runs the plug-in."""
         from kubernetes_asyncio import client, config
 
         # A configuration of our own: the library's default is global, and its user's.
@@ -242,7 +249,7 @@ class _Kubeconfig:
         return _answer(configuration, context.get("namespace"), getattr(loader, "exec_plugin_expiry", None))
 
 
-class _ServiceAccount:
+class ServiceAccount:
     """The log-in of a Pod: its token changes every hour or so, and the file is read again after a minute."""
 
     def __init__(self, folder: Path) -> None:
@@ -252,6 +259,7 @@ class _ServiceAccount:
         return f"The service account in {self._folder}"
 
     async def log_in(self) -> Answer:
+        """Reads the files again."""
         from kubernetes_asyncio.client import Configuration
         from kubernetes_asyncio.config import incluster_config
 
@@ -264,7 +272,7 @@ class _ServiceAccount:
         return _answer(
             configuration,
             namespace.read_text().strip() if namespace.exists() else None,
-            loader.token_expires_at.astimezone(UTC),
+            loader.token_expires_at.astimezone(UTC) + timedelta(seconds=RENEW_AHEAD),
         )
 
 

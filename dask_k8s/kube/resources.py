@@ -104,7 +104,7 @@ DASK_WORKER_GROUP = Resource(
     group=names.GROUP, version=names.VERSION, plural="daskworkergroups", kind=names.WORKER_GROUP
 )
 
-_KNOWN = (
+KNOWN = (
     NAMESPACE,
     NODE,
     POD,
@@ -124,7 +124,7 @@ _KNOWN = (
     DASK_CLUSTER,
     DASK_WORKER_GROUP,
 )
-_BY_KIND = {resource.kind: resource for resource in _KNOWN}
+_BY_KIND = {resource.kind: resource for resource in KNOWN}
 
 
 def named(kind: str) -> Resource:

@@ -153,7 +153,7 @@ class Transport:
                 return await self._opened().ws_connect(
                     self._url(request),
                     params=request.query(timeout),
-                    headers=headers,
+                    headers={**headers, "Accept": "*/*"},  # a stream is no JSON: asked for that alone, it is a 406
                     protocols=protocols,
                     autoping=False,
                     timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_WITHIN),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 from dask_k8s import names
@@ -139,14 +140,14 @@ def _service_port(name: str, number: int) -> dict[str, Any]:
 
 
 def _shared(resources: Manifest | None, env: Environment | None) -> dict[str, Any]:
-    """What scheduler and workers get alike; nothing is guessed where nothing was said."""
+    """What scheduler and workers get alike, each its own copy; nothing is guessed where nothing was said."""
     return {
         **({"env": _variables(env)} if env else {}),
-        **({"resources": dict(resources)} if resources else {}),
+        **({"resources": deepcopy(dict(resources))} if resources else {}),
     }
 
 
 def _variables(env: Environment) -> list[dict[str, Any]]:
     if isinstance(env, Mapping):
         return [{"name": name, "value": str(text)} for name, text in env.items()]
-    return [dict(variable) for variable in env]
+    return [deepcopy(dict(variable)) for variable in env]

@@ -26,45 +26,39 @@ class Program(StrEnum):
 
 @value
 class Start:
-    """Where in a container's words a Dask program is named.
+    """Where a container's words name a Dask program, ``command`` and ``args`` read as the one line that they are.
 
     Parameters
     ----------
-    key
-        ``command`` or ``args``.
     index
-        The first word of the program's name in that list.
+        The first word of the program's name.
     length
         How many words name it: 1 for ``dask-worker``, 2 for ``dask worker``, 3 for ``python -m …``.
     """
 
     program: Program
-    key: str
     index: int
     length: int
 
 
 def start_of(container: Manifest) -> Start | None:
     """The Dask program that a container starts; None for everything else, also within a shell's text."""
-    key = "command" if container.get("command") else "args"
-    words = [word for word in container.get(key) or () if isinstance(word, str)]
+    words = [*_words(container, "command"), *_words(container, "args")]
     index = _first_beyond_wrappers(words)
-    if index == len(words) and key == "command":
-        key, words = "args", list(container.get("args") or ())
-        index = _first_beyond_wrappers(words)
     for program in Program:
         length = _length_of_name(words[index:], program)
         if length:
-            return Start(program=program, key=key, index=index, length=length)
+            return Start(program=program, index=index, length=length)
     return None
 
 
 def hidden_in_shell(container: Manifest) -> Program | None:
     """The old script that a shell's text mentions: it is not touched, so the user has to know."""
-    words = [*(container.get("command") or ()), *(container.get("args") or ())]
-    if not words or _base(words[0]) not in _SHELLS:
+    words = [*_words(container, "command"), *_words(container, "args")]
+    index = _first_beyond_wrappers(words)
+    if index == len(words) or _base(words[index]) not in _SHELLS:
         return None
-    text = " ".join(map(str, words[1:]))
+    text = " ".join(words[index + 1 :])
     return next((program for program in Program if f"dask-{program.value}" in text), None)
 
 
@@ -73,25 +67,32 @@ def modernised(container: Manifest, start: Start, options: Sequence[str] = ()) -
 
     Right behind, because whatever follows is the user's and may contain positional arguments.
     """
-    words = list(container[start.key])
-    name = words[start.index : start.index + start.length]
-    present = name if start.length > 1 else ["dask", start.program.value]
-    rest = words[start.index + start.length :]
-    return {**container, start.key: [*words[: start.index], *present, *options, *rest]}
+    command, args = _words(container, "command"), _words(container, "args")
+    words, end = [*command, *args], start.index + start.length
+    name = words[start.index : end] if start.length > 1 else ["dask", start.program.value]
+    before, behind = [*words[: start.index], *name, *options], words[end:]
+    if end <= len(command):
+        return {**container, "command": [*before, *command[end:]]}
+    return {**container, "args": [*before, *behind][len(command) :]}
 
 
 def with_environment(container: Manifest, ours: Mapping[str, str]) -> dict[str, Any]:
-    """The container with our variables before the user's, so that theirs can refer to ours; theirs win."""
-    theirs = list(container.get("env") or ())
-    taken = {variable.get("name") for variable in theirs if isinstance(variable, Mapping)}
+    """The container with our variables before the user's, so that theirs can refer to ours; theirs win.
+
+    What is no list is left for the API server to refuse, in its own words.
+    """
+    theirs = container.get("env") or []
+    if not isinstance(theirs, list):
+        return dict(container)
+    taken = [variable.get("name") for variable in theirs if isinstance(variable, Mapping)]
     added = [{"name": name, "value": text} for name, text in ours.items() if name not in taken]
     return {**container, "env": [*added, *theirs]} if added or theirs else dict(container)
 
 
 def has_option(container: Manifest, option: str) -> bool:
     """Whether a container's words contain an option, also as ``--option=value``."""
-    words = [*(container.get("command") or ()), *(container.get("args") or ())]
-    return any(word == option or str(word).startswith(f"{option}=") for word in words)
+    words = [*_words(container, "command"), *_words(container, "args")]
+    return any(word == option or word.startswith(f"{option}=") for word in words)
 
 
 def main_container(containers: Sequence[Manifest], program: Program) -> int:
@@ -104,8 +105,14 @@ def main_container(containers: Sequence[Manifest], program: Program) -> int:
     return names.index(program.value) if program.value in names else 0
 
 
-def _base(word: object) -> str:
-    return PurePosixPath(str(word)).name
+def _words(container: Manifest, key: str) -> list[str]:
+    """A list of words; empty where there is something else, which the API server refuses in its own words."""
+    words = container.get(key)
+    return list(words) if isinstance(words, list) and all(isinstance(word, str) for word in words) else []
+
+
+def _base(word: str) -> str:
+    return PurePosixPath(word).name
 
 
 def _first_beyond_wrappers(words: Sequence[str]) -> int:

@@ -6,7 +6,8 @@ preload that retires the worker keeps every key; no operator is needed for it. T
 - An image that starts through ``tini -g`` sends SIGTERM to the whole process group, and the worker dies before the
 nanny acts.
   So the worker leaves the group.
-- A scheduler that is gone does not answer. A worker that ended by itself is not waited for, and everything has a limit.
+- A scheduler that is gone does not answer. A worker whose scheduler is gone ends by itself, and is not waited for any
+  longer; and everything has a limit.
 
 The scripts run under the image's own Python, which may be as old as 3.8, and against any distributed since 2023.5.
 """
@@ -32,11 +33,15 @@ def dask_setup(nanny):
 async def dask_teardown(nanny):
     if not nanny.is_alive():
         return
-    try:
-        await asyncio.wait_for(nanny.scheduler.retire_workers(
-            workers=[nanny.worker_address], close_workers=False, remove=True), {limit})
-    except (OSError, asyncio.TimeoutError) as error:
-        logging.getLogger("distributed.nanny").warning("Data was not handed over: %r", error)
+    leaving = asyncio.ensure_future(nanny.scheduler.retire_workers(
+        workers=[nanny.worker_address], close_workers=False, remove=True))
+    for _ in range({limit} * 5):
+        await asyncio.wait([leaving], timeout=0.2)
+        if leaving.done() or not nanny.is_alive():
+            break
+    if not leaving.done() or leaving.exception() is not None:
+        logging.getLogger("distributed.nanny").warning("Data was not handed over: the scheduler does not answer")
+    leaving.cancel()
 """
 
 _WORKER = """\

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from dask_k8s import metadata, names
@@ -38,8 +39,11 @@ def dashboard_port(scheduler_spec: Manifest) -> int:
 
 
 def _port(spec: Manifest, wanted: tuple[str, ...], default: int) -> int:
-    ports = [port for each in spec["containers"] for port in each.get("ports") or ()]
-    return next((int(port["containerPort"]) for port in ports if port.get("name") in wanted), default)
+    """Total: what is no port is left for the API server to refuse."""
+    lists = [each.get("ports") for each in spec["containers"]]
+    ports = [port for ports in lists if isinstance(ports, list) for port in ports if isinstance(port, Mapping)]
+    numbers = (port.get("containerPort") for port in ports if port.get("name") in wanted)
+    return next((number for number in numbers if isinstance(number, int)), default)
 
 
 def _started(each: Manifest) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def _worker_spec(group: WorkerGroup, name: str) -> dict[str, Any]:
     containers = list(spec["containers"])
     index = container.main_container(containers, container.Program.WORKER)
     grace = spec.get("terminationGracePeriodSeconds")
-    limit = handover.time_limit(handover.GRACE_PERIOD if grace is None else grace)
+    limit = handover.time_limit(grace if isinstance(grace, int) else handover.GRACE_PERIOD)
     containers[index] = container.with_environment(
         _started(containers[index], limit),
         {

@@ -147,8 +147,7 @@ class Schedulers:
         silence = 0.5
         while talk.busy():
             try:
-                connection = await self._reach.connect(talk.cluster)
-                async with aclosing(connection):
+                async with aclosing(await self._reach.connect(talk.cluster)) as connection:
                     silence = 0.5
                     await self._serve(talk, SchedulerRpc(connection))
             except SchedulerError as error:
@@ -157,7 +156,7 @@ class Schedulers:
                 silence = min(SILENCE, silence * 2)
 
     async def _serve(self, talk: _Talk, rpc: SchedulerRpc) -> None:
-        """Questions and drains over one connection; the first that fails ends it."""
+        """Questions over one connection, drains each over its own; the first that fails ends them all."""
         try:
             async with asyncio.TaskGroup() as group:
                 while talk.busy():
@@ -165,7 +164,7 @@ class Schedulers:
                     if any(Ask.ORDER in asks for asks in talk.asks.values()):
                         await self._poll_order(talk, rpc)
                     for pending in _batches(talk.pending()):
-                        group.create_task(self._drain(talk, rpc, pending))
+                        group.create_task(self._drain(talk, pending))
                     await _either(talk.wanted.wait(), POLL)
         except* SchedulerError as errors:
             for each in talk.drains.values():
@@ -177,13 +176,18 @@ class Schedulers:
         talk.order = Known(at=datetime.now(UTC), answer=tuple(_host(address) for address in order))
         self._tell(talk)
 
-    async def _drain(self, talk: _Talk, rpc: SchedulerRpc, batch: list[_Drain]) -> None:
-        """Drain workers that were chosen together, in one call to the scheduler, which then moves data only once."""
+    async def _drain(self, talk: _Talk, batch: list[_Drain]) -> None:
+        """Drain workers that were chosen together, in one call to the scheduler, which then moves data only once.
+
+        A call of moving gigabytes takes as long as it takes: questions must not wait for it.
+        """
         for each in batch:
             each.running = True
         hosts = {each.pod.uid or "": self._address(each.pod) for each in batch}
-        addresses = [address for address in await rpc.leaving_order() if _host(address) in hosts.values()]
-        results = await drain(rpc, addresses, timeout=min(each.timeout for each in batch)) if addresses else {}
+        async with aclosing(await self._reach.connect(talk.cluster)) as connection:
+            rpc = SchedulerRpc(connection)
+            addresses = [address for address in await rpc.leaving_order() if _host(address) in hosts.values()]
+            results = await drain(rpc, addresses, timeout=min(each.timeout for each in batch)) if addresses else {}
         for each in batch:
             refused = [
                 result.refused

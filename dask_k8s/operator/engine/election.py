@@ -190,7 +190,8 @@ class Election:
             self._seen = (state, began)
         if not spec.get("holderIdentity"):
             return False
-        return began < self._seen[1] + spec.get("leaseDurationSeconds", self._terms.duration)
+        lasts: float = spec.get("leaseDurationSeconds", self._terms.duration)
+        return began < self._seen[1] + lasts
 
     def _manifest(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         return {

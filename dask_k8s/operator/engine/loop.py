@@ -25,13 +25,18 @@ class Loop:
     ----------
     workers
         How many passes run side by side; never two for one key.
+
+    Attributes
+    ----------
+    under_way
+        The passes that run now, with the moments of the monotonic clock at which they began.
     """
 
     def __init__(self, queue: Queue, reconcile: Reconcile, *, workers: int = 16) -> None:
         self._queue = queue
         self._reconcile = reconcile
         self._workers = workers
-        self.last_pass = time.monotonic()
+        self.under_way: dict[Key, float] = {}
         self.passes = 0
         self.failures = 0
 
@@ -50,11 +55,12 @@ class Loop:
     async def _work(self) -> None:
         while True:
             key = await self._queue.get()
+            self.under_way[key] = time.monotonic()
             try:
                 await self._pass(key)
             finally:
                 self._queue.done(key)
-                self.last_pass = time.monotonic()
+                del self.under_way[key]
 
     async def _pass(self, key: Key) -> None:
         """One pass; whatever it raises ends here, but for lost leadership and what cancels it."""

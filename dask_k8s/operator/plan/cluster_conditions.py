@@ -81,7 +81,8 @@ def _troubles(observed: ObservedCluster) -> Iterator[Condition]:
 def _state_lost(cluster: Cluster, scheduler: SchedulerPod | None, now: datetime) -> Iterator[Condition]:
     """A scheduler that began anew has forgotten tasks and data: told once it happened, and kept."""
     known = Fields(cluster.status, "status").inner_or_empty("scheduler")
-    lost = scheduler is not None and known.has("uid") and is_another(known, scheduler)
+    runs = scheduler is not None and scheduler.phase in (Phase.RUNNING, Phase.READY)
+    lost = scheduler is not None and runs and known.has("uid") and is_another(known, scheduler)
     before = _condition(cluster.status.get("conditions"), Type.SCHEDULER_STATE_LOST)
     if lost:
         message = f"The scheduler began anew at {timestamp(now)}: what it knew of tasks and data is gone."

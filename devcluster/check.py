@@ -1,0 +1,155 @@
+"""What this machine needs before a cluster is built on it, each with its mend."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from devcluster import versions
+from devcluster.console import Refused, say
+from devcluster.home import cache_folder
+from devcluster.instances import Kind
+
+GIB = 1 << 30
+DISK = {"api": 6, "node": 9, "scale": 10}
+"""GiB that Go's caches, the environment, the image and the cluster's state take together, from nothing."""
+MEMORY = {"api": 3, "node": 4, "scale": 6}
+"""GiB that the build takes, which needs more than the cluster."""
+FAMILIES = {"debian", "ubuntu"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    found: str
+    good: bool
+    mend: str = ""
+
+
+def require(kind: Kind) -> None:
+    """Raise, with every mend, if this machine cannot have a cluster of this kind."""
+    if bad := [finding for finding in findings(kind) if not finding.good]:
+        lines = [f"{finding.subject}: {finding.found}. {finding.mend}" for finding in bad]
+        raise Refused("This machine lacks something:\n" + "\n".join(f"  {line}" for line in lines))
+
+
+def show(kind: Kind) -> bool:
+    """Say what was found, and whether all of it is good."""
+    found = list(findings(kind))
+    for finding in found:
+        say(finding.subject, finding.found if finding.good else f"{finding.found}. {finding.mend}")
+    return all(finding.good for finding in found)
+
+
+def findings(kind: Kind) -> Iterator[Finding]:
+    """Everything that a cluster of this kind needs, looked at."""
+    yield system(kind)
+    yield python()
+    yield memory(MEMORY[kind])
+    yield disk(cache_folder(), DISK[kind])
+    if kind != "api":
+        yield root()
+        yield programs()
+        yield file_system(cache_folder())
+
+
+def system(kind: Kind) -> Finding:
+    """Linux, and for a node a Debian or Ubuntu whose apt serves packages."""
+    try:
+        told = platform.freedesktop_os_release()
+    except OSError:
+        told = {"PRETTY_NAME": platform.system(), "ID": "unknown"}
+    family = {told["ID"], *told.get("ID_LIKE", "").split()}
+    good = sys.platform == "linux" and platform.machine() in {"x86_64", "aarch64"}
+    if kind != "api":
+        good = good and bool(family & FAMILIES) and shutil.which("apt-get") is not None
+    return Finding(
+        subject="system",
+        found=f"{told.get('PRETTY_NAME', told['ID'])} on {platform.machine()}",
+        good=good,
+        mend="A node needs Debian or Ubuntu on x86_64 or aarch64. SIZE=api works on any Linux; on another system use a"
+        " virtual machine, or a cluster that you have: make demo KUBECONTEXT=name",
+    )
+
+
+def python() -> Finding:
+    """The interpreter that runs this."""
+    return Finding(
+        subject="Python",
+        found=platform.python_version(),
+        good=sys.version_info >= versions.PYTHON,
+        mend="Install Python 3.11 or newer, remove .venv, and try again",
+    )
+
+
+def root() -> Finding:
+    """Namespaces, mounts and iptables are root's."""
+    return Finding(
+        subject="rights",
+        found="root" if os.geteuid() == 0 else "not root",
+        good=os.geteuid() == 0,
+        mend="A node needs root: put sudo in front. Without root: make cluster SIZE=api",
+    )
+
+
+def memory(gib: int) -> Finding:
+    """What is free for programs now."""
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    free = int(lines["MemAvailable"].split()[0]) * 1024 / GIB
+    return Finding(
+        subject="memory",
+        found=f"{free:.1f} GiB free",
+        good=free >= gib,
+        mend=f"{gib} GiB are needed: end other programs, or add swap",
+    )
+
+
+def disk(folder: Path, gib: int) -> Finding:
+    """What is free where the cache lies; less is needed once something has been built."""
+    free = shutil.disk_usage(folder).free / GIB
+    needed = gib if not list(folder.glob("kubernetes-*/kubenode")) else 3
+    return Finding(
+        subject="disk",
+        found=f"{free:.1f} GiB free at {folder}",
+        good=free >= needed,
+        mend=f"{needed} GiB are needed: make room, or let XDG_CACHE_HOME name a folder on a larger disk",
+    )
+
+
+def programs() -> Finding:
+    """Programs of util-linux and dpkg that every Debian has."""
+    missing = [name for name in ("nsenter", "unshare", "mount", "dpkg-deb", "apt-cache", "ldd") if not shutil.which(name)]
+    return Finding(
+        subject="programs",
+        found=f"missing: {', '.join(missing)}" if missing else "all there",
+        good=not missing,
+        mend="Install util-linux, dpkg, apt and libc-bin",
+    )
+
+
+def file_system(folder: Path) -> Finding:
+    """containerd stacks layers by overlayfs, which does not lie on every file system."""
+    kind = file_system_of(folder)
+    return Finding(
+        subject="file system",
+        found=f"{kind} at {folder}",
+        good=kind not in {"overlay", "nfs", "nfs4", "fuse", "ecryptfs", "9p", "vboxsf"},
+        mend="Containers cannot be unpacked there: let XDG_CACHE_HOME name a folder on ext4, xfs, btrfs or tmpfs",
+    )
+
+
+def file_system_of(folder: Path) -> str:
+    """The kind of file system that a folder lies on."""
+    best, kind = "", "unknown"
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, point, its_kind, *_ = line.split()
+        if folder.resolve().is_relative_to(point) and len(point) >= len(best):
+            best, kind = point, its_kind
+    return kind

@@ -1,0 +1,237 @@
+"""The table of what runs: each component's name, command line, and the question that tells that it is ready.
+
+A command line is a function of the site and the kind alone. A component whose command line is another than the one that it runs
+with is started again; so a node becomes one at scale, and back.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from devcluster.instances import Kind
+
+NODE = "node"
+"""The name of the one real node."""
+
+PODS = "10.244.0.0/16"
+SERVICES = "10.96.0.0/16"
+API_SERVICE = "10.96.0.1"
+"""The address of the Service ``kubernetes``: the first one of ``SERVICES``."""
+
+FAKE_NODES = "kwok.x-k8s.io/node=fake"
+"""The annotation by which KWOK knows the nodes that it plays, and the taint that keeps other Pods from them."""
+
+REGISTRY_PORT = 5000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Where a cluster's files lie, and where its servers listen."""
+
+    folder: Path
+    bin: Path
+    tools: Path
+    """The folder of the unpacked Debian packages; without a node there is none."""
+    host: str
+    api_port: int
+    etcd_ports: tuple[int, int]
+
+    @property
+    def pki(self) -> Path:
+        """The folder of keys, certificates and kubeconfigs."""
+        return self.folder / "pki"
+
+    @property
+    def server(self) -> str:
+        """The URL of the API server."""
+        return f"https://{self.host}:{self.api_port}"
+
+    @property
+    def containerd_socket(self) -> Path:
+        """Where containerd listens."""
+        return self.folder / "containerd.sock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """One long-running program of the cluster."""
+
+    name: str
+    command: tuple[str, ...]
+    ready: str | Path | None = None
+    """A URL that answers 200, or a socket that is there, when the component serves."""
+
+
+def components(site: Site, kind: Kind) -> tuple[Component, ...]:
+    """Everything that a cluster of this kind runs, in the order in which it is started."""
+    if kind == "api":
+        return (etcd(site), api_server(site, kind))
+    at_scale = (kwok(site),) if kind == "scale" else ()
+    # containerd comes first: importing the image takes longest, and goes on beside the rest.
+    return (
+        containerd(site),
+        etcd(site),
+        api_server(site, kind),
+        controller_manager(site, kind),
+        scheduler(site, kind),
+        kubelet(site),
+        proxy(site),
+        coredns(site),
+        registry(site),
+        *at_scale,
+    )
+
+
+def etcd(site: Site) -> Component:
+    """The store, without waiting for the disk: what it holds ends with the cluster."""
+    clients, peers = (f"http://127.0.0.1:{port}" for port in site.etcd_ports)
+    options = {
+        "data-dir": site.folder / "etcd",
+        "listen-client-urls": clients,
+        "advertise-client-urls": clients,
+        "listen-peer-urls": peers,
+        "initial-advertise-peer-urls": peers,
+        "initial-cluster": f"default={peers}",
+        "log-level": "warn",
+    }
+    # The health is asked of the API server, which waits for its store: etcd's port is not to be seen from outside a node.
+    return Component(name="etcd", command=(str(site.bin / "etcd"), "--unsafe-no-fsync", *flags(options)))
+
+
+def api_server(site: Site, kind: Kind) -> Component:
+    """The API server; without a node it serves the machine itself alone, and asks for no ServiceAccount in a Pod."""
+    pki = site.pki
+    options: dict[str, object] = {
+        "etcd-servers": f"http://127.0.0.1:{site.etcd_ports[0]}",
+        "secure-port": site.api_port,
+        "tls-cert-file": pki / "api-server.crt",
+        "tls-private-key-file": pki / "api-server.key",
+        "client-ca-file": pki / "ca.crt",
+        "service-account-issuer": "https://kubernetes.default.svc",
+        "service-account-key-file": pki / "service-accounts.pub",
+        "service-account-signing-key-file": pki / "service-accounts.key",
+        "service-cluster-ip-range": SERVICES,
+        "authorization-mode": "Node,RBAC",
+        "allow-privileged": "true",
+    }
+    if kind == "api":
+        # No controller manager makes the ServiceAccount that each Pod would be refused without. The advertised address is one of
+        # those kept for documentation: nothing is to connect to it, and the server wants one that is not the loopback.
+        options |= {
+            "bind-address": site.host,
+            "advertise-address": "192.0.2.1",
+            "endpoint-reconciler-type": "none",
+            "disable-admission-plugins": "ServiceAccount",
+        }
+    else:
+        options |= {
+            "bind-address": "0.0.0.0",
+            "advertise-address": site.host,
+            "enable-admission-plugins": "NodeRestriction",
+            "kubelet-certificate-authority": pki / "ca.crt",
+            "kubelet-client-certificate": pki / "api-server-to-kubelet.crt",
+            "kubelet-client-key": pki / "api-server-to-kubelet.key",
+            "kubelet-preferred-address-types": "InternalIP",
+        }
+    command = (str(site.bin / "kube-apiserver"), *flags(options))
+    return Component(name="kube-apiserver", command=command, ready=f"{site.server}/readyz")
+
+
+def controller_manager(site: Site, kind: Kind) -> Component:
+    """The built-in controllers; their own limit on requests is lifted at scale only."""
+    options: dict[str, object] = {
+        "kubeconfig": site.pki / "controller-manager.kubeconfig",
+        "leader-elect": "false",
+        "root-ca-file": site.pki / "ca.crt",
+        "service-account-private-key-file": site.pki / "service-accounts.key",
+        "use-service-account-credentials": "true",
+        "allocate-node-cidrs": "false",
+        "cluster-cidr": PODS,
+        "bind-address": "127.0.0.1",
+        **(limits(500, 1000) if kind == "scale" else {}),
+    }
+    return Component(
+        name="kube-controller-manager", command=(str(site.bin / "kube-controller-manager"), *flags(options))
+    )
+
+
+def scheduler(site: Site, kind: Kind) -> Component:
+    """The scheduler; its own limit on requests is lifted at scale only."""
+    options: dict[str, object] = {
+        "kubeconfig": site.pki / "scheduler.kubeconfig",
+        "leader-elect": "false",
+        "bind-address": "127.0.0.1",
+        **(limits(1000, 2000) if kind == "scale" else {}),
+    }
+    return Component(name="kube-scheduler", command=(str(site.bin / "kube-scheduler"), *flags(options)))
+
+
+def limits(qps: int, burst: int) -> dict[str, object]:
+    """How many requests a second a component allows itself; the defaults are 20 and 30, or 50 and 100."""
+    return {"kube-api-qps": qps, "kube-api-burst": burst}
+
+
+def containerd(site: Site) -> Component:
+    """The container runtime."""
+    command = (str(site.tools / "usr/bin/containerd"), "--config", str(site.folder / "containerd.toml"))
+    return Component(name="containerd", command=command, ready=site.containerd_socket)
+
+
+def kubelet(site: Site) -> Component:
+    """The node's agent; that it is ready is told by its Node."""
+    options = {
+        "kubeconfig": site.pki / "kubelet.kubeconfig",
+        "config": site.folder / "kubelet.yaml",
+        "root-dir": site.folder / "kubelet",
+        "hostname-override": NODE,
+        "node-ip": site.host,
+    }
+    return Component(name="kubelet", command=(str(site.bin / "kubelet"), *flags(options)))
+
+
+def proxy(site: Site) -> Component:
+    """What makes Services reachable. Its conntrack limits are left alone: they are the machine's, and root may lack the right."""
+    options = {
+        "kubeconfig": site.pki / "proxy.kubeconfig",
+        "hostname-override": NODE,
+        "proxy-mode": "iptables",
+        "cluster-cidr": PODS,
+        "healthz-bind-address": f"{site.host}:10256",
+        "metrics-bind-address": "127.0.0.1:10249",
+        "conntrack-max-per-core": 0,
+        "conntrack-min": 0,
+        "conntrack-tcp-timeout-established": "0s",
+        "conntrack-tcp-timeout-close-wait": "0s",
+    }
+    command = (str(site.bin / "kube-proxy"), *flags(options))
+    return Component(name="kube-proxy", command=command, ready=f"http://{site.host}:10256/healthz")
+
+
+def coredns(site: Site) -> Component:
+    """The cluster's names."""
+    command = (str(site.bin / "coredns"), "-conf", str(site.folder / "Corefile"))
+    return Component(name="coredns", command=command, ready=f"http://{site.host}:8181/ready")
+
+
+def registry(site: Site) -> Component:
+    """The registry that has no image."""
+    script = Path(__file__).with_name("registry.py")
+    command = (sys.executable, "-I", "-S", str(script), site.host, str(REGISTRY_PORT))
+    return Component(name="registry", command=command, ready=f"http://{site.host}:{REGISTRY_PORT}/v2/")
+
+
+def kwok(site: Site) -> Component:
+    """What plays the nodes that exist in the API only."""
+    options = {
+        "kubeconfig": site.pki / "admin.kubeconfig",
+        "manage-nodes-with-annotation-selector": FAKE_NODES,
+        "node-lease-duration-seconds": 40,
+    }
+    return Component(name="kwok", command=(str(site.bin / "kwok"), *flags(options)))
+
+
+def flags(options: dict[str, object] | dict[str, str] | dict[str, Path | str]) -> tuple[str, ...]:
+    """``--name=value`` for each."""
+    return tuple(f"--{name}={value}" for name, value in options.items())

@@ -1,0 +1,80 @@
+"""Whose machine this is: the person whose cache is used, also when the work is done as root by ``sudo``."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """The person who asked: the caller, or under ``sudo`` the one who called it."""
+
+    uid: int
+    gid: int
+    name: str
+    home: Path
+    borrowed_root: bool
+
+    @property
+    def subprocess(self) -> dict[str, Any]:
+        """Arguments of ``subprocess.run`` by which a program runs as this person, and leaves files that are theirs."""
+        if not self.borrowed_root:
+            return {}
+        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+    def environment(self) -> dict[str, str]:
+        """The environment of a program that runs as this person."""
+        return {**os.environ, "HOME": str(self.home), "USER": self.name, "LOGNAME": self.name}
+
+
+@cache
+def owner() -> Owner:
+    """The person who asked."""
+    borrowed = os.geteuid() == 0 and os.environ.get("SUDO_UID", "0") != "0"
+    uid = int(os.environ["SUDO_UID"]) if borrowed else os.geteuid()
+    try:
+        entry = pwd.getpwuid(uid)
+        name, gid, home = entry.pw_name, entry.pw_gid, entry.pw_dir
+    except KeyError:  # a container that runs under a number without a name
+        name, gid, home = str(uid), os.getegid(), "/"
+    if not borrowed:
+        home = os.environ.get("HOME", home)
+    return Owner(uid=uid, gid=gid, name=name, home=Path(home), borrowed_root=borrowed)
+
+
+def cache_folder() -> Path:
+    """The folder that holds all that is built, and the state of running clusters."""
+    person = owner()
+    # sudo may keep the variable or not; under it only one that points into the person's own home can be meant.
+    told = os.environ.get("XDG_CACHE_HOME", "")
+    of_theirs = told.startswith("/") and (not person.borrowed_root or Path(told).is_relative_to(person.home))
+    return make_folder((Path(told) if of_theirs else person.home / ".cache") / "dask-k8s")
+
+
+def make_folder(path: Path) -> Path:
+    """The folder, made where it is missing, with its parents, as the person's own."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        give(folder)
+    return path
+
+
+def give(path: Path) -> None:
+    """Make a file or folder that root has made the person's own."""
+    person = owner()
+    if person.borrowed_root:
+        os.chown(path, person.uid, person.gid, follow_symlinks=False)
+
+
+def give_all(path: Path) -> None:
+    """The same for a folder and everything below it."""
+    if owner().borrowed_root:
+        for folder, folders, files in os.walk(path):
+            for name in (".", *folders, *files):
+                give(Path(folder, name))

@@ -1,0 +1,40 @@
+"""The whole gate: ``python -m tests``, as ``make test`` and CI run it.
+
+What needs no cluster and what needs only an API server runs in parallel; what needs a node runs after it, one at a time. The last
+line is pytest's own. Arguments are handed on to pytest.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+PARALLEL = ["tests/unit", "tests/golden", "tests/static", "tests/integration", "tests/devcluster", "tests/api"]
+SERIAL = ["tests/node", "tests/docs"]
+
+
+def main(arguments: list[str]) -> int:
+    """Run all of it, and say what did not run and why."""
+    failures = 0
+    failures += run(PARALLEL, ["-n", "2", "--dist", "loadgroup", *arguments])
+    if os.geteuid() == 0 or any(argument.startswith("--kube") for argument in arguments):
+        failures += run(SERIAL, arguments)
+    else:
+        print(f"Not run, since it needs root (a node of one's own) or --kubecontext: {' '.join(SERIAL)}", flush=True)
+    return 1 if failures else 0
+
+
+def run(folders: list[str], arguments: list[str]) -> int:
+    """One run of pytest; 0 if it passed."""
+    there = [folder for folder in folders if os.path.isdir(folder)]
+    print(f"== {' '.join(there)}", file=sys.stderr, flush=True)
+    began = time.monotonic()
+    code = subprocess.run([sys.executable, "-m", "pytest", *there, *arguments], check=False).returncode
+    print(f"== {'passed' if code == 0 else 'FAILED'} after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,27 @@
+"""Style, types and layers are tests like all others."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ruff", "format", "--check", "."],
+        ["ruff", "check", "."],
+        ["mypy"],
+    ],
+    ids=["format", "lint", "types"],
+)
+def test_checked_without_a_finding(command: list[str]) -> None:
+    """The tool finds nothing; its output is the failure's text."""
+    module, *arguments = command
+    done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

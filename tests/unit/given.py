@@ -1,0 +1,107 @@
+"""Resources and observations as tests need them: complete and good, but for what a test says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dask_k8s.kinds.cluster import Cluster
+from dask_k8s.kinds.value import Ref
+from dask_k8s.kinds.worker_group import WorkerGroup
+from dask_k8s.manifests.cluster import make_cluster_spec, make_worker_spec
+from dask_k8s.operator.observed import Home, Known, ObservedGroup, Phase, Refusal, Silent, Unasked, Worker
+
+ROOT = Path(__file__).parents[2]
+NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
+CREATED = "2026-01-31T11:00:00Z"
+
+Order = Unasked | Silent | Known[tuple[str, ...]]
+
+
+def later(seconds: float) -> datetime:
+    """A moment so many seconds after the present of all tests."""
+    return NOW + timedelta(seconds=seconds)
+
+
+def example(name: str) -> dict[str, Any]:
+    """One of the seed's manifests, as a user applies it."""
+    content: dict[str, Any] = yaml.safe_load((ROOT / "examples" / name).read_text())
+    return content
+
+
+def read_back(manifest: Mapping[str, Any], uid: str = "uid-1", generation: int = 1) -> dict[str, Any]:
+    """A manifest with what the API server adds to it."""
+    added = {"namespace": "default", "uid": uid, "resourceVersion": "7", "generation": generation}
+    return {**manifest, "metadata": {"creationTimestamp": CREATED, **added, **manifest["metadata"]}}
+
+
+def cluster_manifest(*, metadata: Mapping[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+    """A DaskCluster ``simple`` as it is read; keywords lie over its spec."""
+    made = make_cluster_spec("simple", image="dask")
+    return read_back({**made, "metadata": {"name": "simple", **(metadata or {})}, "spec": {**made["spec"], **spec}})
+
+
+def cluster(*, status: Mapping[str, Any] | None = None, **spec: Any) -> Cluster:
+    """The same as a value."""
+    return Cluster.from_manifest({**cluster_manifest(**spec), "status": status or {}})
+
+
+def group_manifest(
+    *, metadata: Mapping[str, Any] | None = None, owned: bool = True, **worker: Any
+) -> dict[str, Any]:
+    """A DaskWorkerGroup ``simple-default`` as it is read; keywords lie over its ``spec.worker``."""
+    owner = {"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", "name": "simple", "uid": "uid-1"}
+    owners = {"ownerReferences": [{**owner, "controller": True}]} if owned else {}
+    return read_back(
+        {
+            "apiVersion": "kubernetes.dask.org/v1",
+            "kind": "DaskWorkerGroup",
+            "metadata": {"name": "simple-default", **owners, **(metadata or {})},
+            "spec": {"cluster": "simple", "worker": {**make_worker_spec(image="dask"), **worker}},
+        },
+        uid="uid-2",
+    )
+
+
+def group(
+    *, metadata: Mapping[str, Any] | None = None, owned: bool = True, status: Mapping[str, Any] | None = None, **worker: Any
+) -> WorkerGroup:
+    """The same as a value."""
+    manifest = group_manifest(metadata=metadata, owned=owned, **worker)
+    return WorkerGroup.from_manifest({**manifest, "status": status or {}})
+
+
+CLUSTER = Ref(kind="DaskCluster", namespace="default", name="simple", uid="uid-1")
+HOME = Home(ref=CLUSTER, deleting=False, scheduled=True)
+
+
+def pod(name: str) -> Ref:
+    """A reference to a Pod that is there."""
+    return Ref(kind="Pod", namespace="default", name=name, uid=f"uid-of-{name}")
+
+
+def worker(name: str, phase: Phase = Phase.READY, *, created: datetime = later(-600), **fields: Any) -> Worker:
+    """A worker that was made ten minutes ago."""
+    return Worker(ref=pod(name), phase=phase, template="v1", created=created, **fields)
+
+
+def observed(
+    *workers: Worker,
+    home: Home | None = HOME,
+    order: Order | None = None,
+    orphans: Sequence[Ref] = (),
+    refusals: Sequence[Refusal] = (),
+) -> ObservedGroup:
+    """What there is of a group."""
+    return ObservedGroup(
+        home=home,
+        workers=workers,
+        orphans=tuple(orphans),
+        order=order or Unasked(),
+        refusals=tuple(refusals),
+        draw="a draw",
+    )
