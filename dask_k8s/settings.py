@@ -116,12 +116,22 @@ def _get(key: str) -> Any:
     return dask.config.get(f"kubernetes.{key}", default)
 
 
-def _seconds(key: str) -> float:
-    text = _get(key)
+def seconds(given: object, path: str) -> float:
+    """A time that is more than nothing, from a number of seconds or a text such as ``5 minutes``.
+
+    Raises
+    ------
+    InvalidResource
+        Naming the path.
+    """
     try:
-        seconds = float(parse_timedelta(text, default="seconds"))
-    except (ValueError, TypeError, KeyError):
-        raise InvalidResource(f"kubernetes.{key}", f"must be a time such as 30s or 5 minutes, not {text!r}") from None
-    if seconds <= 0:
-        raise InvalidResource(f"kubernetes.{key}", f"must be more than 0 s, not {text!r}")
-    return seconds
+        parsed = float(parse_timedelta(given, default="seconds"))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise InvalidResource(path, f"must be a time such as 30s or 5 minutes, not {given!r}") from None
+    if parsed <= 0:
+        raise InvalidResource(path, f"must be more than 0 s, not {given!r}")
+    return parsed
+
+
+def _seconds(key: str) -> float:
+    return seconds(_get(key), f"kubernetes.{key}")

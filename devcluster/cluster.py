@@ -71,7 +71,7 @@ class Cluster:
             "sh",
             "-c",
             'mount --bind "$0" /etc/resolv.conf && exec "$@"',
-            str(self.instance.folder / "resolv.conf"),
+            str(self.instance.folder / "own" / "resolv.conf"),
             *argv,
         ]
 

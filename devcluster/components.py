@@ -25,6 +25,9 @@ FAKE_NODES = "kwok.x-k8s.io/node=fake"
 
 REGISTRY_PORT = 5000
 
+CONTAINERD = Path("/run/containerd/containerd.sock")
+"""Where containerd listens: its usual place, in the node's own mount namespace."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
@@ -48,11 +51,6 @@ class Site:
         """The URL of the API server."""
         return f"https://{self.host}:{self.api_port}"
 
-    @property
-    def containerd_socket(self) -> Path:
-        """Where containerd listens."""
-        return self.folder / "containerd.sock"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
@@ -61,7 +59,7 @@ class Component:
     name: str
     command: tuple[str, ...]
     ready: str | Path | None = None
-    """A URL that answers 200, or a socket that is there, when the component serves."""
+    """A URL that answers 200, or a socket of the node that takes connections, when the component serves."""
 
 
 def components(site: Site, kind: Kind) -> tuple[Component, ...]:
@@ -176,19 +174,19 @@ def limits(qps: int, burst: int) -> dict[str, object]:
 def containerd(site: Site) -> Component:
     """The container runtime."""
     command = (str(site.tools / "usr/bin/containerd"), "--config", str(site.folder / "containerd.toml"))
-    return Component(name="containerd", command=command, ready=site.containerd_socket)
+    return Component(name="containerd", command=command, ready=CONTAINERD)
 
 
 def kubelet(site: Site) -> Component:
-    """The node's agent; that it is ready is told by its Node."""
+    """The node's agent."""
     options = {
         "kubeconfig": site.pki / "kubelet.kubeconfig",
         "config": site.folder / "kubelet.yaml",
-        "root-dir": site.folder / "kubelet",
         "hostname-override": NODE,
         "node-ip": site.host,
     }
-    return Component(name="kubelet", command=(str(site.bin / "kubelet"), *flags(options)))
+    command = (str(site.bin / "kubelet"), *flags(options))
+    return Component(name="kubelet", command=command, ready=f"https://{site.host}:10250/healthz")
 
 
 def proxy(site: Site) -> Component:

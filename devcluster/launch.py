@@ -5,7 +5,7 @@ namespace makes mounts invisible outside and ends them with the last process. It
 containers too, when its first one is killed: nothing can be left behind.
 
 usage: launch.py SOCKET here COMMAND…          a plain process
-       launch.py SOCKET new RESOLV COMMAND…    the first process of new namespaces, with this /etc/resolv.conf
+       launch.py SOCKET new FOLDER COMMAND…    the first process of new namespaces, whose own files lie in FOLDER
        launch.py SOCKET join PID COMMAND…      one more process in those of PID
 
 SOCKET is the number of an open socket. One byte is sent from the new process: the kernel attaches its PID as the receiver sees
@@ -21,12 +21,15 @@ import sys
 CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
 
-# Paths that containerd, CNI and the kubelet write to whatever their configuration says: a node gets its own.
+# Paths that containerd, CNI and the kubelet write to, some of them whatever their configuration says: a node gets its own.
 PRIVATE = {
     "/run": {"containerd", "netns", "xtables.lock"},
     "/var/lib": {"cni", "containerd", "kubelet"},
     "/var/log": {"containers", "pods"},
 }
+
+# What grows lies in the node's folder; the rest in memory.
+ON_DISK = {"containerd": "/var/lib/containerd", "kubelet": "/var/lib/kubelet", "pods": "/var/log/pods"}
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -63,12 +66,16 @@ def shadow(folder: str, private: set[str]) -> None:
     os.close(original)
 
 
-def furnish(resolv: str) -> None:
+def furnish(own: str) -> None:
     """Make the mount namespace that this process is in what a node needs."""
     mount("none", "/", None, MS_REC | MS_PRIVATE)
     for folder, private in PRIVATE.items():
         shadow(folder, private)
-    mount(resolv, os.path.realpath("/etc/resolv.conf"), None, MS_BIND)
+    for name, target in ON_DISK.items():
+        os.makedirs(f"{own}/{name}", exist_ok=True)
+        os.mkdir(target)
+        mount(f"{own}/{name}", target, None, MS_BIND)
+    mount(f"{own}/resolv.conf", os.path.realpath("/etc/resolv.conf"), None, MS_BIND)
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 
@@ -95,15 +102,15 @@ def main() -> None:
         os._exit(0)
     if mode == "join" and os.fork():
         os._exit(0)  # an orphan belongs to the namespace's first process, which reaps it
-    become(command, socket.socket(fileno=int(number)), resolv=where if mode == "new" else None)
+    become(command, socket.socket(fileno=int(number)), own=where if mode == "new" else None)
 
 
-def become(command: list[str], channel: socket.socket, resolv: str | None) -> None:
+def become(command: list[str], channel: socket.socket, own: str | None) -> None:
     """Report this process, and run the command in it."""
     os.setsid()
     try:
-        if resolv is not None:
-            furnish(resolv)
+        if own is not None:
+            furnish(own)
         channel.send(b"!")
         channel.set_inheritable(False)
         os.execvp(command[0], command)

@@ -62,9 +62,9 @@ class Namespaces:
 
 @dataclass(frozen=True, slots=True)
 class NewNamespaces:
-    """Namespaces that a process begins, with the ``/etc/resolv.conf`` that it sees."""
+    """Namespaces that a process begins; the files that they have for themselves lie in a folder."""
 
-    resolv: Path
+    folder: Path
 
 
 def start(
@@ -80,8 +80,8 @@ def start(
             mode = ["here"]
         case Namespaces(of=process):
             mode = ["join", str(process.pid)]
-        case NewNamespaces(resolv=resolv):
-            mode = ["new", str(resolv)]
+        case NewNamespaces(folder=folder):
+            mode = ["new", str(folder)]
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, log.open("ab") as output:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)

@@ -19,7 +19,7 @@ from dask_k8s.errors import ConflictingArguments, InvalidResource
 from dask_k8s.kinds.fields import Fields
 from dask_k8s.kinds.value import Manifest, value
 from dask_k8s.manifests.cluster import make_cluster_spec
-from dask_k8s.settings import Settings
+from dask_k8s.settings import Settings, seconds
 
 
 class CreateMode(Enum):
@@ -99,9 +99,9 @@ def decide(arguments: Arguments, settings: Settings) -> Options:
     InvalidResource
         Where one cannot be right.
     """
-    timeout = settings.resource_timeout if arguments.resource_timeout is None else float(arguments.resource_timeout)
-    if timeout <= 0:
-        raise InvalidResource("resource_timeout", f"must be more than 0 s, not {timeout}")
+    timeout = settings.resource_timeout
+    if arguments.resource_timeout is not None:
+        timeout = seconds(arguments.resource_timeout, "resource_timeout")
     manifest = _manifest(arguments, settings)
     return Options(
         manifest=manifest,

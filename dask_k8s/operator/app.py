@@ -2,6 +2,7 @@
 
 kopf gets no handler of resources, and so has nothing to ask the API server but which kinds there are. It waits for
 a log-in before that and is never given one: so an API server that is away, or that says no, cannot end the process.
+What the operator needs of the API server is in ``kube``.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ Serve = Callable[[asyncio.Event], Awaitable[None]]
 
 
 def configure_logs(*, json: bool, verbose: bool, quiet: bool) -> None:
-    """Logs in kopf's formats, on stderr; what kopf itself has to say only where it warns, or is asked for."""
+    """Logs in kopf's formats, on stderr; of kopf's own lines only errors, unless ``verbose`` asks for all."""
     log_format = kopf.LogFormat.JSON if json else kopf.LogFormat.FULL
     kopf.configure(log_format=log_format, verbose=verbose, quiet=quiet)
-    logging.getLogger("kopf").setLevel(logging.NOTSET if verbose else logging.WARNING)
+    logging.getLogger("kopf").setLevel(logging.NOTSET if verbose else logging.ERROR)
 
 
 async def run(serve: Serve) -> None:
@@ -52,6 +53,7 @@ class _Shell:
         self._serve = serve
         self._ended = ended
         self._stop = asyncio.Event()
+        self._there_before = asyncio.all_tasks()
         self.task: asyncio.Task[None]
         self.registry = kopf.OperatorRegistry()
         kopf.on.startup(registry=self.registry)(self.begin)
@@ -72,6 +74,12 @@ class _Shell:
             logger.info("Stopping")
         self._stop.set()
         await asyncio.wait([self.task])
+        self._cancel_leftovers()
+
+    def _cancel_leftovers(self) -> None:
+        """kopf's questions that wait for a log-in outlive whoever asked; kopf gives them 5 s, and cancels them then."""
+        for task in asyncio.all_tasks() - self._there_before - {asyncio.current_task()}:
+            task.cancel()
 
     async def _run(self) -> None:
         try:

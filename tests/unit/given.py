@@ -50,9 +50,7 @@ def cluster(*, status: Mapping[str, Any] | None = None, **spec: Any) -> Cluster:
     return Cluster.from_manifest({**cluster_manifest(**spec), "status": status or {}})
 
 
-def group_manifest(
-    *, metadata: Mapping[str, Any] | None = None, owned: bool = True, **worker: Any
-) -> dict[str, Any]:
+def group_manifest(*, metadata: Mapping[str, Any] | None = None, owned: bool = True, **worker: Any) -> dict[str, Any]:
     """A DaskWorkerGroup ``simple-default`` as it is read; keywords lie over its ``spec.worker``."""
     owner = {"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", "name": "simple", "uid": "uid-1"}
     owners = {"ownerReferences": [{**owner, "controller": True}]} if owned else {}
@@ -68,7 +66,11 @@ def group_manifest(
 
 
 def group(
-    *, metadata: Mapping[str, Any] | None = None, owned: bool = True, status: Mapping[str, Any] | None = None, **worker: Any
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    owned: bool = True,
+    status: Mapping[str, Any] | None = None,
+    **worker: Any,
 ) -> WorkerGroup:
     """The same as a value."""
     manifest = group_manifest(metadata=metadata, owned=owned, **worker)

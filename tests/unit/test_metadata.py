@@ -218,4 +218,7 @@ def test_the_hash_on_a_pod_is_of_the_users_input_alone() -> None:
 
 def test_the_hashs_rule_is_the_one_that_pods_bear_already() -> None:
     """A frozen value: another rule needs another prefix, or every running worker would look outdated."""
-    assert metadata.template_hash({"containers": [{"name": "worker", "args": ["dask", "wörker"]}]}) == "v1-2882200104410b85"
+    assert (
+        metadata.template_hash({"containers": [{"name": "worker", "args": ["dask", "wörker"]}]})
+        == "v1-2882200104410b85"
+    )

@@ -61,12 +61,13 @@ def _troubles(
         yield _degraded("ClusterNotFound", f"There is no DaskCluster {group.cluster} in this namespace.")
     for refusal in observed.refusals:
         yield _degraded(refusal.reason, refusal.message)
-    for worker in observed.workers:
-        if worker.trouble is not None:
-            yield _degraded(worker.trouble.cause.value, f"{worker.trouble.sentence} {worker.trouble.mend}")
+    troubles = [worker.trouble for worker in observed.workers if worker.trouble is not None]
     if (due := ends.replace_at()) is not None and now < due:
         message = f"Workers ended within a minute of their start, {ends.count} times in a row; the next begin at "
-        yield _degraded("WorkersEnd", f"{message}{timestamp(due)}.")
+        why = f" {troubles[0].sentence}" if troubles else ""
+        yield _degraded("WorkersEnd", f"{message}{timestamp(due)}.{why}")
+    for trouble in troubles:
+        yield _degraded(trouble.cause.value, f"{trouble.sentence} {trouble.mend}")
     for worker in observed.workers:
         if worker.drain is Drain.REFUSED:
             yield _degraded("DrainRefused", f"Worker {worker.ref.name} stays for now: {worker.refused}")

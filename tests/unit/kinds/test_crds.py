@@ -84,7 +84,8 @@ def test_group_version_and_kind_are_those_of_names(plural: str, kind: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("plural", "limit"), [("daskclusters", names.CLUSTER_NAME_LIMIT), ("daskworkergroups", names.WORKER_GROUP_NAME_LIMIT)]
+    ("plural", "limit"),
+    [("daskclusters", names.CLUSTER_NAME_LIMIT), ("daskworkergroups", names.WORKER_GROUP_NAME_LIMIT)],
 )
 def test_the_door_has_the_names_limits(plural: str, limit: int) -> None:
     """A name that is too long is refused before anything is made from it."""
@@ -113,7 +114,9 @@ KNOWN_TO_EVERYBODY = (
 )
 
 
-@pytest.mark.parametrize(("plural", "manifest"), [("daskclusters", "cluster.yaml"), ("daskworkergroups", "highmemworkers.yaml")])
+@pytest.mark.parametrize(
+    ("plural", "manifest"), [("daskclusters", "cluster.yaml"), ("daskworkergroups", "highmemworkers.yaml")]
+)
 def test_the_seeds_manifests_pass_the_door_whole(plural: str, manifest: str) -> None:
     """Nothing in them is refused or dropped."""
     assert crds.problems(g.example(manifest)["spec"], crds.schema(plural)["properties"]["spec"]) == []

@@ -186,7 +186,8 @@ def test_the_head_tells_who_a_resource_is_and_whether_it_goes() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["2026-01-31T12:00:00Z", "2026-01-31T12:00:00.000000Z", "2026-01-31T13:00:00+01:00", "2026-01-31T12:00:00.0Z"]
+    "text",
+    ["2026-01-31T12:00:00Z", "2026-01-31T12:00:00.000000Z", "2026-01-31T13:00:00+01:00", "2026-01-31T12:00:00.0Z"],
 )
 def test_times_are_read_as_kubernetes_writes_them(text: str) -> None:
     """With and without fractions of a second (MicroTime in Leases and Events)."""

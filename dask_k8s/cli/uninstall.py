@@ -1,0 +1,63 @@
+"""``dask k8s uninstall``: takes away what an installation made, and nothing that anybody needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dask_k8s.cli import manifest, packed
+from dask_k8s.cli.applied import label, present
+from dask_k8s.cli.manifest import PACKAGE, PART_OF
+from dask_k8s.cli.session import Say
+from dask_k8s.errors import DaskK8sError, Missing
+from dask_k8s.kinds.value import Manifest
+from dask_k8s.kube import resources
+from dask_k8s.kube.client import Client
+from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP
+
+
+async def uninstall(
+    client: Client, namespace: str, say: Say, *, crds: bool = False, delete_clusters: bool = False
+) -> None:
+    """Take the operator away, and the kinds where that is asked for; say line by line what was done.
+
+    Raises
+    ------
+    DaskK8sError
+        Before anything is done, when ``crds`` would delete clusters and ``delete_clusters`` does not say so.
+    """
+    if crds and not delete_clusters:
+        await _refuse_with_clusters(client)
+    objects = [each for each in manifest.operator(namespace=namespace) if each["kind"] != "Namespace"]
+    await _delete(client, reversed(objects), say)
+    say(f"Namespace {namespace}: left, with whatever else is in it")
+    if crds:
+        await _delete(client, packed.crds(), say)
+
+
+async def _refuse_with_clusters(client: Client) -> None:
+    found = []
+    for resource in (DASK_CLUSTER, DASK_WORKER_GROUP):
+        try:
+            items = (await client.list(resource))["items"]
+        except Missing:
+            continue
+        found += [f"{resource.kind} {each['metadata']['namespace']}/{each['metadata']['name']}" for each in items]
+    if found:
+        some = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+        raise DaskK8sError(
+            f"Without their kinds, these would be deleted: {some}. Nothing was changed. "
+            "Delete them first, or say --delete-clusters."
+        )
+
+
+async def _delete(client: Client, manifests: Iterable[Manifest], say: Say) -> None:
+    for each in manifests:
+        there = await present(client, each)
+        if there is None:
+            say(f"{label(each)}: not there")
+        elif there["metadata"].get("labels", {}).get(PART_OF) != PACKAGE:
+            say(f"{label(each)}: left, since it is not ours: it lacks the label {PART_OF}={PACKAGE}")
+        else:
+            metadata = there["metadata"]
+            await client.delete(resources.of(each), metadata.get("namespace"), metadata["name"], uid=metadata["uid"])
+            say(f"{label(each)}: deleted")

@@ -1,0 +1,88 @@
+"""The node's network: a namespace that nothing leaves, and one pair of interfaces by which the machine reaches its API server."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from dataclasses import dataclass
+
+from devcluster.console import Refused
+from devcluster.packages import Tools
+from devcluster.processes import Process
+
+RANGE = ipaddress.ip_network("198.18.0.0/16")
+"""Kept by RFC 2544 for tests of network devices, so that no real network has it; each cluster takes a /30 of it."""
+
+SLOTS = 250
+PREFIX = "dask-k8s-"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One cluster's pair of interfaces."""
+
+    slot: int
+
+    @property
+    def interface(self) -> str:
+        """The interface on the machine's side; a name that another cluster has cannot be taken."""
+        return f"{PREFIX}{self.slot}"
+
+    @property
+    def node(self) -> str:
+        """The address of the node."""
+        return str(RANGE[self.slot * 256 + 1])
+
+    @property
+    def machine(self) -> str:
+        """The address of the machine, as the node sees it."""
+        return str(RANGE[self.slot * 256 + 2])
+
+
+def connect(tools: Tools, init: Process, first: int) -> Link:
+    """Give the namespace of a process a network, in the first free slot from one on."""
+    link = occupy(tools, init, first)
+    tools.run("ip", "address", "add", f"{link.machine}/30", "dev", link.interface)
+    tools.run("ip", "link", "set", link.interface, "up")
+    inside = ["nsenter", f"--net=/proc/{init.pid}/ns/net"]
+    for words in (
+        "link set lo up",
+        f"address add {link.node}/30 dev eth0",
+        "link set eth0 up",
+        # Nobody answers behind it. But without a route a Service's address is refused before iptables can change it.
+        "route add default dev eth0",
+    ):
+        tools.run("ip", *words.split(), before=inside)
+    tools.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward", before=inside)
+    return link
+
+
+def occupy(tools: Tools, init: Process, first: int) -> Link:
+    """Make the pair of interfaces under the first name that is free; the kernel decides between two clusters at once."""
+    taken = addresses(tools)
+    refusals = []
+    for step in range(SLOTS):
+        link = Link((first + step) % SLOTS)
+        if link.machine in taken:
+            continue
+        try:
+            words = f"link add {link.interface} type veth peer name eth0 netns {init.pid}"
+            tools.run("ip", *words.split())
+        except Refused as refusal:
+            if "exists" not in str(refusal):
+                raise
+            refusals.append(str(refusal))
+            continue
+        return link
+    raise Refused(f"No network is left for this cluster: {refusals[-1] if refusals else 'every address is taken'}")
+
+
+def addresses(tools: Tools) -> set[str]:
+    """Every IPv4 address of the machine."""
+    told = json.loads(tools.run("ip", "-json", "-4", "address") or "[]")
+    return {entry["local"] for interface in told for entry in interface.get("addr_info", [])}
+
+
+def disconnect(tools: Tools, interface: str) -> None:
+    """Remove the pair, if it is still there."""
+    tools.run("ip", "link", "delete", interface, check=False)

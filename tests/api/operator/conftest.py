@@ -1,0 +1,175 @@
+"""An operator on a real API server, and the hands of a kubelet that is not there."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dask_k8s import names
+from dask_k8s.errors import Missing
+from dask_k8s.kube.client import Client
+from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, POD, Resource
+from dask_k8s.operator import Operator, Scope
+from dask_k8s.operator.engine.election import Election, Terms
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+DEADLINE = 20.0
+
+Json = dict[str, Any]
+Serve = Callable[..., AbstractAsyncContextManager[Operator]]
+
+
+class World:
+    """One namespace: what a test does in it, what it sees of it, and what a kubelet would report."""
+
+    def __init__(self, client: Client, namespace: str) -> None:
+        self.client = client
+        self.namespace = namespace
+
+    async def make(self, manifest: Json) -> Json:
+        """Create an object here."""
+        metadata = {**manifest["metadata"], "namespace": self.namespace}
+        return await self.client.create({**manifest, "metadata": metadata})
+
+    async def cluster(self, name: str = "simple") -> Json:
+        return await self.client.get(DASK_CLUSTER, self.namespace, name)
+
+    async def group(self, name: str = "simple-default") -> Json:
+        return await self.client.get(DASK_WORKER_GROUP, self.namespace, name)
+
+    async def scale(self, replicas: int, name: str = "simple-default", resource: Resource = DASK_WORKER_GROUP) -> None:
+        patch = {"spec": {"worker": {"replicas": replicas}}}
+        await self.client.patch(resource, self.namespace, name, patch)
+
+    async def pods(self, component: str = "worker") -> list[Json]:
+        found = await self.client.list(POD, self.namespace, labels=f"{names.COMPONENT}={component}")
+        return [pod for pod in found["items"] if "deletionTimestamp" not in pod["metadata"]]
+
+    async def runs(self, pod: Json, *, ready: bool = True, ip: str = "127.0.0.1") -> None:
+        """As a kubelet reports a Pod whose containers run."""
+        started = {"startedAt": "2026-01-01T00:00:00Z"}
+        await self.reports(
+            pod,
+            {
+                "phase": "Running",
+                "podIP": ip,
+                "podIPs": [{"ip": ip}],
+                "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+                "containerStatuses": [_container(pod, {"running": started}, ready=ready)],
+            },
+        )
+
+    async def ends(self, pod: Json, *, reason: str = "Error") -> None:
+        """As a kubelet reports a Pod that has failed."""
+        now = pod["metadata"]["creationTimestamp"]
+        state = {"terminated": {"exitCode": 1, "reason": reason, "finishedAt": now, "startedAt": now}}
+        await self.reports(pod, {"phase": "Failed", "containerStatuses": [_container(pod, state, ready=False)]})
+
+    async def reports(self, pod: Json, status: Json) -> None:
+        await self.client.patch(POD, self.namespace, pod["metadata"]["name"], {"status": status}, subresource="status")
+
+    async def removed(self, pod: Json) -> None:
+        """As a kubelet ends the deletion of a Pod, or as somebody forces it."""
+        await self.client.delete(POD, self.namespace, pod["metadata"]["name"], grace=0)
+
+    async def until(self, condition: Callable[[], Any], what: str) -> Any:
+        """Wait for a condition with a deadline; what it gives that is true."""
+        last: Any = None
+        try:
+            async with asyncio.timeout(DEADLINE):
+                while not (last := await _unless_missing(condition)):
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError(f"not within {DEADLINE:g} s: {what}; {await self.seen()}") from None
+        return last
+
+    async def seen(self) -> str:
+        """What there is, for a failure's text."""
+        lists = [await self.client.list(kind, self.namespace) for kind in (DASK_CLUSTER, DASK_WORKER_GROUP, POD)]
+        return yaml.safe_dump([[_brief(item) for item in each["items"]] for each in lists])
+
+    async def workers(self, count: int) -> list[Json]:
+        """Wait until there are exactly so many workers."""
+
+        async def there() -> list[Json] | None:
+            found = await self.pods()
+            return found if len(found) == count else None
+
+        return [] if count == 0 and not await self.pods() else await self.until(there, f"{count} workers")
+
+    async def condition(self, type_: str, *, status: str, reason: str, group: str | None = None) -> Json:
+        """Wait until a condition is there with this status and reason."""
+
+        async def there() -> Json | None:
+            resource = await (self.group(group) if group else self.cluster())
+            for each in resource.get("status", {}).get("conditions", []):
+                if (each["type"], each["status"], each["reason"]) == (type_, status, reason):
+                    return dict(each)
+            return None
+
+        found: Json = await self.until(there, f"{type_}={status} ({reason})")
+        return found
+
+
+async def _unless_missing(condition: Callable[[], Any]) -> Any:
+    """What the condition gives; an object that is not there yet is no failure."""
+    try:
+        return await condition()
+    except Missing:
+        return None
+
+
+def _container(pod: Json, state: Json, *, ready: bool) -> Json:
+    name = pod["spec"]["containers"][0]["name"]
+    return {"name": name, "image": "x", "imageID": "", "restartCount": 0, "ready": ready, "state": state}
+
+
+def _brief(item: Json) -> Json:
+    return {"name": item["metadata"]["name"], "status": item.get("status")}
+
+
+def seed_cluster(**spec: Any) -> Json:
+    """The seed's cluster, its scheduler bound to a node as a Kubernetes scheduler would do it."""
+    manifest: Json = copy.deepcopy(yaml.safe_load((EXAMPLES / "cluster.yaml").read_text()))
+    manifest["spec"]["scheduler"]["spec"]["nodeName"] = "node"
+    manifest["spec"].update(spec)
+    return manifest
+
+
+@pytest.fixture
+def world(client: Client, namespace: str, crds: None) -> World:
+    """A namespace with what a test needs in it."""
+    return World(client, namespace)
+
+
+@pytest.fixture
+def serve(world: World) -> Serve:
+    """Starts an operator for the test's namespace."""
+
+    @asynccontextmanager
+    async def start(
+        *, me: str = names.DEPLOYED, lease: str = names.OPERATOR, cluster: str | None = None, duration: float = 5.0
+    ) -> AsyncIterator[Operator]:
+        election = Election(
+            world.client,
+            namespace=world.namespace,
+            name=lease,
+            identity=secrets.token_hex(4),
+            terms=Terms.lasting(duration),
+            labels={names.LEASE_FOR: cluster} if cluster else None,
+        )
+        scope = Scope(namespaces=(world.namespace,), cluster=cluster)
+        async with Operator(world.client, scope, election, me=me, inside=True) as operator:
+            async with asyncio.timeout(DEADLINE):
+                await operator.serving.wait()
+            yield operator
+
+    return start

@@ -1,0 +1,143 @@
+"""DaskWorkerGroup on a real API server: its Pods and their number."""
+
+from __future__ import annotations
+
+import yaml
+
+from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP
+from tests.api.operator.conftest import EXAMPLES, Serve, World, seed_cluster
+
+
+def names_of(pods: list[dict[str, object]]) -> set[str]:
+    return {pod["metadata"]["name"] for pod in pods}  # type: ignore[index]
+
+
+async def test_scaling_keeps_those_that_are_there(world: World, serve: Serve) -> None:
+    """From 2 to 5: the two stay, three come."""
+    async with serve():
+        await world.make(seed_cluster())
+        before = names_of(await world.workers(2))
+        await world.scale(5)
+        assert before < names_of(await world.workers(5))
+
+
+async def test_those_that_never_ran_go_first_and_unasked(world: World, serve: Serve) -> None:
+    """Pending Pods hold nothing: they go although the scheduler answers nobody, and running ones stay."""
+    async with serve():
+        await world.make(seed_cluster())
+        running = await world.workers(2)
+        for pod in running:
+            await world.runs(pod, ip="127.0.0.2")
+        await world.scale(4)
+        await world.workers(4)
+        await world.scale(2)
+        assert names_of(await world.workers(2)) == names_of(running)
+
+
+async def test_a_silent_scheduler_costs_nobody(world: World, serve: Serve) -> None:
+    """Workers that ran may hold data: while the scheduler is silent none of them goes, and a condition says why."""
+    async with serve():
+        await world.make(seed_cluster())
+        for pod in (*await world.workers(2), *await world.pods("scheduler")):
+            await world.runs(pod, ip="127.0.0.2")
+        await world.scale(1)
+        await world.condition("Degraded", status="True", reason="SchedulerSilent", group="simple-default")
+        assert len(await world.pods()) == 2
+        await world.scale(2)
+        await world.condition("Degraded", status="False", reason="AsExpected", group="simple-default")
+
+
+async def test_the_clusters_count_flows_only_when_it_changed(world: World, serve: Serve) -> None:
+    """``kubectl scale daskworkergroup`` holds until somebody changes the cluster's own count."""
+    async with serve():
+        await world.make(seed_cluster())
+        await world.workers(2)
+        await world.scale(3)
+        await world.workers(3)
+        annotation = {"metadata": {"annotations": {"touched": "yes"}}}
+        await world.client.patch(DASK_CLUSTER, world.namespace, "simple", annotation)
+        assert len(await world.workers(3)) == 3
+        await world.scale(4, "simple", DASK_CLUSTER)
+        await world.workers(4)
+        assert (await world.group())["spec"]["worker"]["replicas"] == 4
+
+
+async def test_a_worker_that_failed_is_replaced_at_once(world: World, serve: Serve) -> None:
+    """The first time without waiting, and the ended Pod goes."""
+    async with serve():
+        await world.make(seed_cluster())
+        first, second = await world.workers(2)
+        await world.ends(first)
+
+        async def replaced() -> bool:
+            there = names_of(await world.pods())
+            return first["metadata"]["name"] not in there and len(there) == 2
+
+        await world.until(replaced, "a replacement")
+        assert second["metadata"]["name"] in names_of(await world.pods())
+
+
+async def test_workers_that_end_at_once_are_replaced_later_and_later(world: World, serve: Serve) -> None:
+    """The second generation in a row that ends early waits, and a condition says until when."""
+    async with serve():
+        await world.make(seed_cluster())
+        await world.workers(2)
+
+        async def ended_again() -> bool:
+            for pod in await world.pods():
+                if pod["status"]["phase"] != "Failed":
+                    await world.ends(pod)
+            return bool((await world.group())["status"].get("earlyEnds", {}).get("count", 0) >= 2)
+
+        await world.until(ended_again, "two generations that ended early")
+        told = await world.condition("Degraded", status="True", reason="WorkersEnd", group="simple-default")
+        assert "times in a row" in told["message"]
+
+
+async def test_a_group_waits_for_its_cluster_and_joins_it(world: World, serve: Serve) -> None:
+    """The seed's second group, made first: it says what it waits for, and belongs to the cluster once that is there."""
+    group = yaml.safe_load((EXAMPLES / "highmemworkers.yaml").read_text())
+    async with serve():
+        await world.make(group)
+        await world.condition("Degraded", status="True", reason="ClusterNotFound", group="simple-highmem")
+        cluster = await world.make(seed_cluster())
+        await world.workers(4)
+    owners = (await world.group("simple-highmem"))["metadata"]["ownerReferences"]
+    assert [owner["uid"] for owner in owners] == [cluster["metadata"]["uid"]]
+
+
+async def test_orphans_with_its_labels_are_adopted(world: World, serve: Serve) -> None:
+    """A worker's Pod that lost its owner reference counts again, and no Pod is made beside it."""
+    async with serve():
+        await world.make(seed_cluster())
+        await world.workers(2)
+    from dask_k8s.kube.resources import POD
+
+    first, _ = await world.pods()
+    orphaned = {"metadata": {"ownerReferences": None}}
+    await world.client.patch(POD, world.namespace, first["metadata"]["name"], orphaned)
+    async with serve():
+
+        async def adopted() -> bool:
+            pod = await world.client.get(POD, world.namespace, first["metadata"]["name"])
+            return bool(pod["metadata"].get("ownerReferences"))
+
+        await world.until(adopted, "the adoption")
+        assert len(await world.pods()) == 2
+
+
+async def test_status_serves_the_scale_subresource(world: World, serve: Serve) -> None:
+    """Count and selector are there for an HPA and for ``kubectl scale``."""
+    async with serve():
+        await world.make(seed_cluster())
+        await world.workers(2)
+
+        async def counted() -> bool:
+            return bool((await world.group()).get("status", {}).get("replicas") == 2)
+
+        await world.until(counted, "the count")
+    scale = await world.client._read(  # the subresource has no verb of its own in the client
+        DASK_WORKER_GROUP.path(world.namespace, "simple-default", "scale"), {}, None
+    )
+    assert scale["status"]["replicas"] == 2
+    assert "dask.org/workergroup-name=simple-default" in scale["status"]["selector"]
