@@ -5,55 +5,103 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import get_args
 
 from devcluster import Cluster, Kind, Refused, check, down, up
 from devcluster.console import say
-from devcluster.instances import Instance, instances
+from devcluster.instances import instance, instances
 from devcluster.supplies import supply
 
 
 def main(words: Sequence[str]) -> int:
     """Run one command, and return its exit code."""
     arguments = parser().parse_args(words)
+    _, run = COMMANDS[arguments.verb]
     try:
-        return int(arguments.run(arguments) or 0)
+        return run(arguments)
     except Refused as refusal:
         print(f"\n{refusal}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nInterrupted. What has been built stays; `make down` removes what runs.", file=sys.stderr)
+        print("\nInterrupted. What is built stays in the cache; make down removes what runs.", file=sys.stderr)
         return 130
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(prog="python -m devcluster", description=__doc__)
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for run, told in {
-        bring_up: "bring a cluster up, or mend it; prints a line for a shell to evaluate",
-        take_down: "take all of this clone's clusters down",
-        status: "say what runs",
-        execute: "run a program in the cluster's network, with its DNS",
-        build: "build what a cluster needs, and start nothing",
-        look: "say whether this machine has what a cluster needs",
-    }.items():
-        command = commands.add_parser(NAMES[run.__name__], help=told)
-        command.set_defaults(run=run)
-        if run in {bring_up, execute, build, look}:
-            command.add_argument("--size", choices=get_args(Kind), default="node", help="default: node")
-            command.add_argument("--name", default="", help="of a further cluster of that size")
-        if run is execute:
-            command.add_argument("command", nargs=argparse.REMAINDER)
+    top = argparse.ArgumentParser(prog="python -m devcluster", description="A real Kubernetes on this machine.")
+    verbs = top.add_subparsers(required=True, metavar="COMMAND", dest="verb")
+    for verb, (told, _) in COMMANDS.items():
+        command = verbs.add_parser(verb, help=told, description=told)
+        if verb not in {"down", "status"}:
+            command.add_argument(
+                "--size", choices=get_args(Kind), default="node", help="api, node (the default) or scale"
+            )
+        if verb == "exec":
+            command.add_argument("program", nargs=argparse.REMAINDER, metavar="PROGRAM …")
     return top
 
 
-NAMES = {
-    "bring_up": "up",
-    "take_down": "down",
-    "status": "status",
-    "execute": "exec",
-    "build": "build",
-    "look": "check",
+def bring_up(arguments: argparse.Namespace) -> int:
+    """Bring a cluster up; the last line, alone on stdout, is for a shell."""
+    print(up(arguments.size).shell_line())
+    return 0
+
+
+def take_down(arguments: argparse.Namespace) -> int:
+    """Take all of this clone's clusters down."""
+    del arguments
+    if not instances():
+        say("down", "nothing of this clone runs")
+    down()
+    return 0
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """Say what runs."""
+    del arguments
+    for each in instances():
+        record = each.record
+        if record is None:
+            continue
+        print(f"{each.name}  SIZE={record.kind}  https://{record.host}:{record.api_port}  {each.kubeconfig}")
+        for name, started in record.started.items():
+            print(f"  {name:<26}{'runs' if started.process.alive else 'ENDED':<7}{started.process.pid}")
+    return 0
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Become a program in the cluster's network."""
+    words = arguments.program[1:] if arguments.program[:1] == ["--"] else arguments.program
+    each = instance(arguments.size)
+    if each.record is None or not words:
+        raise Refused(f"There is no cluster: make cluster SIZE={arguments.size}" if words else "Which program?")
+    cluster = Cluster(kind=arguments.size, instance=each, bin=supply("api").bin)
+    command = cluster.inside(words)
+    os.execvpe(command[0], command, {**os.environ, **cluster.environment()})
+
+
+def build(arguments: argparse.Namespace) -> int:
+    """Build what a cluster needs, and start nothing."""
+    check.require(arguments.size)
+    supply(arguments.size)
+    return 0
+
+
+def look(arguments: argparse.Namespace) -> int:
+    """Say whether this machine has what a cluster needs."""
+    return 0 if check.show(arguments.size) else 1
+
+
+COMMANDS: Mapping[str, tuple[str, Callable[[argparse.Namespace], int]]] = {
+    "up": ("bring a cluster up, or mend it; prints a line for a shell to evaluate", bring_up),
+    "down": ("take all of this clone's clusters down", take_down),
+    "status": ("say what runs", status),
+    "exec": ("run a program in the cluster's network, with its DNS", execute),
+    "build": ("build what a cluster needs, and start nothing", build),
+    "check": ("say whether this machine has what a cluster needs", look),
 }
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -104,9 +104,7 @@ def write_signing_key(folder: Path, name: str) -> None:
     """A key that signs ServiceAccounts' tokens, as ``name.key`` and, to check them, ``name.pub``."""
     key = ec.generate_private_key(ec.SECP256R1())
     write_secret(folder / f"{name}.key", private_pem(key))
-    public = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     (folder / f"{name}.pub").write_bytes(public)
 
 

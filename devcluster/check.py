@@ -125,7 +125,9 @@ def disk(folder: Path, gib: int) -> Finding:
 
 def programs() -> Finding:
     """Programs of util-linux and dpkg that every Debian has."""
-    missing = [name for name in ("nsenter", "unshare", "mount", "dpkg-deb", "apt-cache", "ldd") if not shutil.which(name)]
+    missing = [
+        name for name in ("nsenter", "unshare", "mount", "dpkg-deb", "apt-cache", "ldd") if not shutil.which(name)
+    ]
     return Finding(
         subject="programs",
         found=f"missing: {', '.join(missing)}" if missing else "all there",
@@ -135,7 +137,7 @@ def programs() -> Finding:
 
 
 def file_system(folder: Path) -> Finding:
-    """containerd stacks layers by overlayfs, which does not lie on every file system."""
+    """Containerd stacks layers by overlayfs, which does not lie on every file system."""
     kind = file_system_of(folder)
     return Finding(
         subject="file system",

@@ -53,7 +53,10 @@ class Cluster:
 
     def environment(self) -> dict[str, str]:
         """The variables by which a program finds this cluster, to be laid over others."""
-        return {"KUBECONFIG": str(self.kubeconfig), "PATH": f"{self.bin}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+        return {
+            "KUBECONFIG": str(self.kubeconfig),
+            "PATH": f"{self.bin}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        }
 
     def inside(self, argv: Sequence[str]) -> list[str]:
         """The command line that runs this one in the cluster's network, with the cluster's DNS; as it is where there is none.

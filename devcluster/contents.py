@@ -158,7 +158,9 @@ def linked(binaries: Sequence[Path]) -> set[Path]:
     for first in range(0, len(binaries), 100):
         command = ["ldd", *map(str, binaries[first : first + 100])]
         lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
-        found |= {Path(word) for line in lines for word in line.split() if word.startswith("/") and not word.endswith(":")}
+        found |= {
+            Path(word) for line in lines for word in line.split() if word.startswith("/") and not word.endswith(":")
+        }
     return found
 
 

@@ -61,7 +61,7 @@ def cgroup(instance: Instance) -> str:
 
 
 def containerd(site: Site, tools: Tools) -> str:
-    """containerd's configuration; its files lie in their usual places, which are the node's own."""
+    """Containerd's configuration; its files lie in their usual places, which are the node's own."""
     cri = "plugins.'io.containerd.grpc.v1.cri'"
     # Root may lack CAP_SYS_RESOURCE: a container that asks for a lower OOM score than its parent's would not start.
     return f"""\

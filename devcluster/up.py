@@ -14,10 +14,10 @@ from devcluster import api, check, fakes, node
 from devcluster.certificates import Authority, kubeconfig, write_secret, write_signing_key
 from devcluster.cluster import INIT, Cluster
 from devcluster.components import API_SERVICE, CONTAINERD, NODE, Component, Site, components
-from devcluster.console import Refused, say, told
+from devcluster.console import say, told
 from devcluster.down import take_down
 from devcluster.home import give_all, make_folder
-from devcluster.image import Image, import_image
+from devcluster.image import import_image
 from devcluster.instances import Instance, Kind, Record, instance
 from devcluster.processes import boot_id, wait_for
 from devcluster.starting import PATIENCE, Starter
@@ -148,7 +148,9 @@ def serve(each: Instance, record: Record, kind: Kind, supplies: Supplies) -> lis
         for component in wanted:
             starter.wait(component)
         if imports is not None:
-            wait_for(lambda: node_serves(site), PATIENCE, f"the node is not ready. Its log: {each.logs / 'kubelet.log'}")
+            wait_for(
+                lambda: node_serves(site), PATIENCE, f"the node is not ready. Its log: {each.logs / 'kubelet.log'}"
+            )
             imports.result()
     if kind == "scale":
         fakes.add(site)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
@@ -11,6 +12,8 @@ from dask_k8s.errors import Missing
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube import resources
 from dask_k8s.kube.client import Client
+
+EVERY = 0.2
 
 _BOOKKEEPING = frozenset({"managedFields", "resourceVersion", "generation", "creationTimestamp", "uid"})
 
@@ -36,6 +39,15 @@ async def apply(client: Client, manifest: Manifest, *, dry_run: bool) -> Outcome
     if before is None:
         return Outcome.CREATED
     return Outcome.UNCHANGED if content(before) == content(after) else Outcome.CHANGED
+
+
+async def gone(client: Client, manifest: Manifest) -> None:
+    """Until an object that is being deleted is no longer there; at once for any other.
+
+    What is applied to an object on its way out goes with it.
+    """
+    while (there := await present(client, manifest)) and there["metadata"].get("deletionTimestamp"):
+        await asyncio.sleep(EVERY)
 
 
 async def present(client: Client, manifest: Manifest) -> Manifest | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from dask_k8s import names
 from dask_k8s.cli import foreign, manifest, packed, rollout
-from dask_k8s.cli.applied import Outcome, apply, label
+from dask_k8s.cli.applied import Outcome, apply, gone, label
 from dask_k8s.cli.foreign import Foreign
 from dask_k8s.cli.session import Say
 from dask_k8s.errors import StartTimeout
@@ -77,8 +77,19 @@ async def _install_operator(client: Client, wish: Wish, say: Say, deadline: floa
 
 async def _apply(client: Client, manifests: Iterable[Manifest], wish: Wish, say: Say) -> None:
     for each in manifests:
+        if not wish.dry_run:
+            await _wait_for_deletion(client, each, wish.timeout)
         outcome = await apply(client, each, dry_run=wish.dry_run)
         say(f"{label(each)}: {_would(outcome) if wish.dry_run else outcome}")
+
+
+async def _wait_for_deletion(client: Client, each: Manifest, within: float) -> None:
+    try:
+        async with asyncio.timeout(within):
+            await gone(client, each)
+    except TimeoutError:
+        step = f"{label(each)} is being deleted, and was not gone within {within:.0f} s"
+        raise StartTimeout(step, "something in it holds it.", f"Look at it: kubectl describe {each['kind']}") from None
 
 
 async def _scale_down(client: Client, found: Foreign, wish: Wish, say: Say) -> None:

@@ -115,7 +115,7 @@ def _readers_of_the_lease(namespace: str) -> Iterator[Manifest]:
 
 
 def _deployment(metadata: Manifest, image: str) -> Manifest:
-    """Without ``replicas``, which is 1 then: who scales it up for standbys does not lose them by the next installation."""
+    """Without ``replicas``, which is 1 then: standbys that an administrator adds outlive the next installation."""
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

@@ -51,7 +51,7 @@ async def available(client: Client, namespace: str, name: str, say: Say, within:
     except TimeoutError:
         deployment = await client.get(DEPLOYMENT, namespace, name)
         cause, mend = _after_all(deployment, problem)
-        raise StartTimeout(f"{_step(name)} within {within:g} s", cause, mend) from None
+        raise StartTimeout(f"{_step(name)} within {within:.0f} s", cause, mend) from None
 
 
 def is_available(deployment: Manifest) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import click
 
-from dask_k8s.errors import DaskK8sError
+from dask_k8s.errors import DaskK8sError, Forbidden
 from dask_k8s.kube import credentials
 from dask_k8s.kube.client import Client
 
@@ -19,6 +19,9 @@ def run(work: Callable[[Client], Awaitable[None]], *, kubeconfig: str | None, co
     """Do a command's work; what was raised on purpose ends the process with its sentence and code 1."""
     try:
         asyncio.run(_with_client(work, kubeconfig, context))
+    except Forbidden as refusal:
+        click.echo(f"Error: {refusal}\nThis takes the rights of an administrator.", err=True)
+        sys.exit(1)
     except DaskK8sError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)

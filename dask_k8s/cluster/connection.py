@@ -20,6 +20,7 @@ from dask_k8s.kube.client import Client
 from dask_k8s.kube.portforward import PortForward
 from dask_k8s.scheduler.connection import connect
 from dask_k8s.scheduler.rpc import SchedulerRpc
+from dask_k8s.scheduler.wire import Limits
 
 PROBE_TIMEOUT = 1.0
 """Seconds for a connection within the cluster network; outside of it nobody answers."""
@@ -164,7 +165,7 @@ class Connection:
 
     async def _ask(self, host: str, port: int, ip: str | None) -> None:
         """That a scheduler answers there, and, where it is known, from this address; else an error."""
-        connection = await connect(host, port, timeout=PROBE_TIMEOUT, call_timeout=PROBE_TIMEOUT)
+        connection = await connect(host, port, timeout=PROBE_TIMEOUT, limits=Limits(seconds=PROBE_TIMEOUT))
         async with aclosing(connection):
             address = (await SchedulerRpc(connection).identity()).address
         if ip is not None and address.rpartition("://")[2].rpartition(":")[0].strip("[]") != ip:

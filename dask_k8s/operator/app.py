@@ -77,7 +77,7 @@ class _Shell:
         self._cancel_leftovers()
 
     def _cancel_leftovers(self) -> None:
-        """kopf's questions that wait for a log-in outlive whoever asked; kopf gives them 5 s, and cancels them then."""
+        """Questions of kopf that wait for a log-in outlive whoever asked; it gives them 5 s, and cancels them then."""
         for task in asyncio.all_tasks() - self._there_before - {asyncio.current_task()}:
             task.cancel()
 

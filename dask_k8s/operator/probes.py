@@ -6,8 +6,7 @@ breathes needs no look of its own, since nobody would answer. A standby is ready
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -20,6 +19,9 @@ SILENCE = 300.0
 
 PASS_LIMIT = 300.0
 """Seconds after which a pass counts as hung: each of its calls has a deadline of seconds."""
+
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Follower(Protocol):
@@ -90,7 +92,7 @@ async def answered(
         await runner.cleanup()
 
 
-def _answer(complaints: Callable[[], Iterable[str]]) -> Callable[[web.Request], web.StreamResponse]:
+def _answer(complaints: Callable[[], Iterable[str]]) -> _Handler:
     async def handle(_: web.Request) -> web.StreamResponse:
         found = list(complaints())
         return web.Response(text="\n".join(found or ["ok"]) + "\n", status=503 if found else 200)

@@ -1,1 +1,1 @@
-"""A running Dask scheduler: its RPC over a wire that unpickles nothing."""
+"""A running Dask scheduler, spoken to as a stranger: frames within bounds, nothing unpickled, numbers checked."""

@@ -1,136 +1,179 @@
-"""One connection to a scheduler: a handshake, then one call at a time, each within a deadline."""
+"""A connection to one scheduler: a handshake, then one call at a time, each within its deadline."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ssl
+import ssl as tls
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
-from dask_k8s.errors import SchedulerError, SchedulerRefused, SchedulerSilent
-from dask_k8s.scheduler import wire
-from dask_k8s.scheduler.wire import Limits, Writer
+from dask_k8s.errors import DaskK8sError, SchedulerError, SchedulerRefused, SchedulerSilent
+from dask_k8s.scheduler.wire import Limits, encode, read
 
-Stream = tuple[asyncio.StreamReader, Writer]
-TIMEOUT = 10.0
-_ERRORS = frozenset({"error", "uncaught-error"})
-_LONGEST_TEXT = 500
+CONNECT_TIMEOUT = 10.0
+CLOSE_TIMEOUT = 1.0
+LONGEST_TEXT = 500
+"""Characters of a scheduler's own words: they end in logs and conditions."""
+
+_HELLO: Mapping[str, Any] = {"compression": None, "python": sys.version_info[:3], "pickle-protocol": 4}
+"""No compression here means none on either side; Dask's handshake fails without a pickle protocol."""
+
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Connection:
-    """A scheduler at the other end of a stream.
+    """One scheduler at the other end of a stream. It is closed by the first thing that goes wrong, and stays so.
 
-    After an error other than the scheduler's own, the connection is closed and never used again: where one message
-    ends and the next begins is no longer known.
+    An error that the scheduler sends as its answer is an answer: the connection goes on.
     """
 
-    def __init__(self, stream: Stream, *, name: str, limits: Limits, timeout: float) -> None:
-        self._reader, self._writer = stream
-        self._name = name
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: Limits) -> None:
+        self._reader = reader
+        self._writer = writer
         self._limits = limits
-        self._timeout = timeout
-        self._lock = asyncio.Lock()
+        self._turn = asyncio.Lock()
         self._closed = False
 
-    async def handshake(self) -> None:
-        """What both sides say first; compression is negotiated away by naming none."""
-        hello = {"compression": None, "python": list(sys.version_info[:3]), "pickle-protocol": 4}
-        await self._exchange(hello, self._timeout)
+    @property
+    def closed(self) -> bool:
+        """Whether it is of no more use."""
+        return self._closed
 
-    async def call(self, op: str, *, timeout: float | None = None, **arguments: Any) -> Any:
-        """The scheduler's reply to one call, in plain values.
+    async def handshake(self) -> None:
+        """Agree on plain, uncompressed messages; before the first call, and once.
+
+        Raises
+        ------
+        SchedulerSilent, SchedulerRefused
+            As :meth:`call` does.
+        """
+        async with self._whole("the handshake", self._limits.seconds):
+            hello = await self._exchange(_HELLO)
+            if not isinstance(hello, dict) or "pickle-protocol" not in hello:
+                raise SchedulerRefused("The handshake is not Dask's")
+
+    async def call(self, op: str, /, *, within: float | None = None, **arguments: Any) -> Any:
+        """Ask for one thing and return the answer, with OPAQUE for what was pickled or serialized.
+
+        Calls wait for each other, so one that takes its time holds the others up; the deadline begins after that.
+        A scheduler that does not know an ``op`` answers None.
+
+        Parameters
+        ----------
+        within
+            Seconds for this call, in place of the limits'.
 
         Raises
         ------
         SchedulerSilent
-            Where no reply came within the time, or the connection broke.
+            Where no whole answer comes in time, or the connection is closed already.
         SchedulerRefused
-            Where the reply lies beyond the limits, or the scheduler says that the call failed.
+            Where the answer is beyond the limits or an error, whose text it then bears.
         """
-        async with self._lock:
-            message = {"op": op, "reply": True, **arguments}
-            reply = await self._exchange(message, self._timeout if timeout is None else timeout)
-        if isinstance(reply, dict) and reply.get("status") in _ERRORS:
-            text = reply.get("exception_text") or reply.get("text") or "no reason given"
-            raise SchedulerRefused(f"{self._name}: {op}: {str(text)[:_LONGEST_TEXT]}")
-        return reply
+        async with self._turn, self._whole(op, self._limits.seconds if within is None else within):
+            answer = await self._exchange({"op": op, "reply": True, **arguments})
+        if isinstance(answer, dict) and answer.get("status") in ("error", "uncaught-error"):
+            raise SchedulerRefused(_text(f"{op}: {answer.get('exception_text') or answer.get('text') or 'an error'}"))
+        return answer
 
     async def aclose(self) -> None:
-        """Close the stream."""
+        """Close it; a call that is under way ends as silent."""
         self._closed = True
-        self._writer.close()
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(1):
-                await self._writer.wait_closed()
-
-    async def _exchange(self, message: dict[str, Any], timeout: float) -> Any:
-        if self._closed:
-            raise SchedulerSilent(f"{self._name}: the connection is closed")
         try:
-            async with asyncio.timeout(timeout):
-                self._writer.write(wire.encode(message))
-                await self._writer.drain()
-                return await wire.read(self._reader, self._limits)
-        except TimeoutError:
-            self._break()
-            raise SchedulerSilent(f"{self._name}: no answer within {timeout:g} s") from None
-        except (OSError, asyncio.IncompleteReadError) as error:
-            self._break()
-            raise SchedulerSilent(f"{self._name}: the connection broke ({error})") from error
-        except SchedulerRefused as error:
-            self._break()
-            raise SchedulerRefused(f"{self._name}: {error}") from error
-        except BaseException:
-            self._break()
-            raise
+            self._writer.close()
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._writer.wait_closed()
+        except (OSError, DaskK8sError):
+            pass
+        finally:
+            self._writer.transport.abort()
 
-    def _break(self) -> None:
-        self._closed = True
-        self._writer.close()
+    async def _exchange(self, message: Mapping[str, Any]) -> Any:
+        self._writer.write(encode(message))
+        await self._writer.drain()
+        return await read(self._reader, self._limits)
+
+    @asynccontextmanager
+    async def _whole(self, what: str, seconds: float) -> AsyncIterator[None]:
+        """All of an exchange or nothing: what ends in the middle, cancelled ones too, leaves the stream useless."""
+        if self._closed:
+            raise SchedulerSilent(f"{what}: the connection to the scheduler is closed")
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except BaseException as error:
+            self._closed = True
+            self._writer.transport.abort()
+            match error:
+                case TimeoutError():
+                    raise SchedulerSilent(f"{what}: no whole answer within {seconds:g} s") from error
+                case SchedulerError():
+                    raise type(error)(_text(f"{what}: {error}")) from error
+                case OSError() | DaskK8sError():
+                    raise SchedulerSilent(f"{what}: the connection to the scheduler broke: {error}") from error
+            raise
 
 
 async def connect(
     host: str,
     port: int,
     *,
-    tls: ssl.SSLContext | None = None,
+    ssl: tls.SSLContext | None = None,
     open_stream: Callable[[], Awaitable[Stream]] | None = None,
     limits: Limits | None = None,
-    timeout: float = TIMEOUT,
-    call_timeout: float = TIMEOUT,
+    timeout: float = CONNECT_TIMEOUT,
 ) -> Connection:
     """A connection whose handshake is done.
 
     Parameters
     ----------
-    host, port
-        Where the scheduler listens; only its name where ``open_stream`` is given.
+    ssl
+        Speaks TLS; the same frames go through it.
     open_stream
-        Opens the stream where a socket cannot: a port-forward.
+        Opens the stream in another way than by host and port, such as a port-forward.
     timeout
-        Seconds for the connection.
-    call_timeout
-        Seconds for the handshake, and for each call that names none of its own.
+        Seconds for all of this; later calls have those of the limits.
 
     Raises
     ------
-    SchedulerSilent, SchedulerRefused
-        As for :meth:`Connection.call`.
+    SchedulerSilent
+        Where nobody answers there in time.
+    SchedulerRefused
+        Where who answers is no Dask scheduler.
     """
-    name = f"{host}:{port}"
     try:
         async with asyncio.timeout(timeout):
-            stream = await (open_stream() if open_stream else asyncio.open_connection(host, port, ssl=tls))
-    except TimeoutError:
-        raise SchedulerSilent(f"{name}: no connection within {timeout:g} s") from None
-    except OSError as error:
-        raise SchedulerSilent(f"{name}: no connection ({error})") from error
-    connection = Connection(stream, name=name, limits=limits or Limits(), timeout=call_timeout)
-    try:
-        await connection.handshake()
+            reader, writer = await _open(host, port, ssl, open_stream)
+            connection = Connection(reader, writer, limits or Limits())
+            await connection.handshake()
+    except TimeoutError as error:
+        raise SchedulerSilent(f"No scheduler answered at {host}:{port} within {timeout:g} s") from error
     except SchedulerError:
-        await connection.aclose()
         raise
+    except OSError as error:
+        raise SchedulerSilent(f"No scheduler answers at {host}:{port}: {error}") from error
     return connection
+
+
+async def _open(
+    host: str, port: int, ssl: tls.SSLContext | None, open_stream: Callable[[], Awaitable[Stream]] | None
+) -> Stream:
+    name = host if ssl is not None and ssl.check_hostname else None
+    if open_stream is None:
+        return await asyncio.open_connection(host, port, ssl=ssl, server_hostname=name)
+    reader, writer = await open_stream()
+    if ssl is not None:
+        try:
+            await writer.start_tls(ssl, server_hostname=name)
+        except BaseException:
+            writer.transport.abort()
+            raise
+    return reader, writer
+
+
+def _text(words: str) -> str:
+    """A scheduler's words as one line of bounded length, without what could move a terminal's cursor."""
+    line = "".join(letter if letter.isprintable() else " " for letter in words[:LONGEST_TEXT])
+    return line if len(words) <= LONGEST_TEXT else line[:-1] + "…"

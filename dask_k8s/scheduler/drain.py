@@ -1,73 +1,113 @@
-"""Taking workers out of a cluster without losing anything, in the steps that were measured one by one.
-
-1. ``retire_workers(remove=False)`` moves data. Its reply says that it is done; a worker that is missing in it was
-refused. 2. What executes there goes on, and its result lands on the retired worker *after* that reply. A waiting task
-may stand there for
-   ever beside idle workers. So: wait until nothing executes.
-3. ``retire_workers(remove=True)`` moves late results and reschedules what waited, without suspicion.
-4. The caller deletes the Pods at once.
-"""
+"""How workers leave without loss: their data moves, what runs there finishes, what waited there runs elsewhere."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
 
-from dask_k8s.scheduler.facts import Drained
+from dask_k8s.errors import SchedulerSilent
+from dask_k8s.kinds.value import value
 from dask_k8s.scheduler.rpc import SchedulerRpc
 
-POLL = 0.2
-HEARTBEATS = 2.5
-"""Seconds after which a worker's heartbeat is younger than its retirement, in clusters of up to some hundred workers.
-"""
+POLL = 0.25
+"""Seconds between two looks at what is assigned to workers that leave."""
 
-LAST_STEP = 10.0
-"""Seconds for the last step, over and above the drain's time."""
+FLUSH_TIMEOUT = 10.0
+"""Seconds for the last step, in which only late results move; the drain's own time-out may be over by then."""
 
-REFUSED = "it holds the only copy of data that no other worker has room for, or an actor."
+NOWHERE = "No other worker is running that could take its data."
+UNMOVABLE = "Its data cannot be moved: it holds an actor, or those that could have taken its data have left."
 
 
-async def drain(rpc: SchedulerRpc, workers: Collection[str], *, timeout: float) -> Mapping[str, Drained]:
-    """Drain workers by address, together.
+@value
+class Drained:
+    """What became of one worker.
 
     Parameters
     ----------
-    timeout
-        Seconds for moving data and for what executes.
+    refused
+        Why its data could not be moved. None where it is empty, or gone by itself: then its Pod can be deleted.
+    """
 
-    Returns
-    -------
-    Mapping
-        For each address whether it is empty, or why it has to stay.
+    refused: str | None = None
+
+
+async def drain(rpc: SchedulerRpc, workers: Collection[str], *, timeout: float) -> Mapping[str, Drained]:
+    """Empty workers, and make the scheduler forget them; whoever calls then deletes their Pods at once.
+
+    A process that is forgotten ends within a heartbeat or two, and the kubelet would start it again. So workers that
+    are drained together leave together, when the last of them has finished. Those that were refused stay. It can be
+    cancelled at any point: a later drain begins anew. Never run two at a time for one worker.
+
+    It takes at most the time-out, and :data:`FLUSH_TIMEOUT` for the last step. Tasks that still run then are run again
+    elsewhere, without suspicion.
 
     Raises
     ------
     SchedulerSilent, SchedulerRefused
-        Where the scheduler does not answer or answers nonsense; nothing is known then.
+        Where the scheduler does not answer, or answers with an error. What has moved by then stays moved.
     """
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout
-    moved = await rpc.retire(workers, remove=False, timeout=max(1.0, timeout))
-    if moved:
-        await _until_nothing_executes(rpc, moved, deadline)
-        moved = await rpc.retire(moved, remove=True, timeout=LAST_STEP + max(0.0, deadline - loop.time()))
-    return {worker: Drained() if worker in moved else Drained(refused=REFUSED) for worker in workers}
+    until = loop.time() + timeout
+    try:
+        moved = await rpc.retire(workers, remove=False, within=timeout)
+    except SchedulerSilent:
+        if loop.time() < until:
+            raise
+        return dict.fromkeys(workers, Drained(refused=f"Its data was not moved within {timeout:g} s."))
+    refused = await _refused(rpc, workers, moved)
+    await _quiet(rpc, moved, until)
+    # Results that came after the first reply lie on the worker that they were computed on.
+    removed = await rpc.retire(moved, remove=True, within=FLUSH_TIMEOUT) if moved else moved
+    refused |= await _refused(rpc, moved, removed)
+    return {worker: Drained(refused=refused.get(worker)) for worker in workers}
 
 
-async def _until_nothing_executes(rpc: SchedulerRpc, workers: Collection[str], deadline: float) -> None:
-    """Until no task is assigned any more, or those that are only wait, or the time is over.
+async def _refused(rpc: SchedulerRpc, asked: Collection[str], done: Collection[str]) -> dict[str, str]:
+    """Why the rest was not done; a worker that is gone has nothing that could be kept."""
+    rest = frozenset(asked).difference(done)
+    if not rest:
+        return {}
+    there = await rpc.nthreads(rest)
+    others = (await rpc.running()).difference(asked)
+    return dict.fromkeys(there, UNMOVABLE if others else NOWHERE)
 
-    No plain reply tells executing from waiting at once. Heartbeats do, but late: they are asked only once they must be
-    younger than the retirement, since when nothing new begins there.
-    """
+
+async def _quiet(rpc: SchedulerRpc, workers: Collection[str], until: float) -> None:
+    """Wait until nothing runs on these workers, or the time is over."""
     loop = asyncio.get_running_loop()
-    began = loop.time()
-    while loop.time() < deadline:
-        assigned = await rpc.processing(workers)
-        if not any(assigned.get(worker) for worker in workers):
+    heartbeats = _Heartbeats(loop.time())
+    while loop.time() < until:
+        busy = {worker for worker, tasks in (await rpc.processing(workers)).items() if tasks}
+        if not busy or await heartbeats.say_idle(rpc, busy, loop.time()):
             return
-        if loop.time() - began > HEARTBEATS:
-            executing = await rpc.executing()
-            if not any(executing.get(worker) for worker in workers):
-                return
-        await asyncio.sleep(min(POLL, max(0.0, deadline - loop.time())))
+        await asyncio.sleep(max(0.0, min(POLL, until - loop.time())))
+
+
+class _Heartbeats:
+    """Tells workers where tasks run from those where tasks only wait, and would for ever.
+
+    What is assigned to a worker is known live, but whether it has begun stands in heartbeats alone. A worker that
+    retires begins nothing more once it knows. Its first new heartbeat may have been written before that, the second
+    one was not: so two are waited for.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._due = now
+        self._seen: dict[str, set[float]] = {}
+
+    async def say_idle(self, rpc: SchedulerRpc, workers: Collection[str], now: float) -> bool:
+        """Whether nothing runs on any of these workers."""
+        if now < self._due:
+            return False
+        told = (await rpc.identity()).workers
+        self._due = now + _interval(len(told))
+        there = [told[worker] for worker in workers if worker in told]
+        for facts in there:
+            self._seen.setdefault(facts.address, set()).add(facts.last_seen)
+        return all(facts.executing == 0 and len(self._seen[facts.address]) > 2 for facts in there)
+
+
+def _interval(workers: int) -> float:
+    """Seconds between two heartbeats of one worker, as Dask spreads them; to ask more often tells nothing."""
+    return max(0.5, workers / 200)

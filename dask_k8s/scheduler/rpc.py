@@ -1,87 +1,109 @@
-"""The calls that are made to a scheduler.
-
-All of them exist since distributed 2023.5, and all their replies are plain.
-"""
+"""What a scheduler can be asked and told. Tried with distributed 2023.5.0 and 2026.8.0; their replies are plain."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from dask_k8s.errors import SchedulerRefused
 from dask_k8s.scheduler import facts
 from dask_k8s.scheduler.connection import Connection
-from dask_k8s.scheduler.facts import Identity
-
-_MORE_THAN_THERE_ARE = 1_000_000
+from dask_k8s.scheduler.facts import MOST_WORKERS, Identity
 
 
 class SchedulerRpc:
-    """A scheduler's operations over one connection."""
+    """The calls to one scheduler.
+
+    All raise :class:`~dask_k8s.errors.SchedulerSilent` where it does not answer, and
+    :class:`~dask_k8s.errors.SchedulerRefused` where it answers with an error or with what the call cannot answer.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._takes_n_workers = True
 
     async def identity(self) -> Identity:
-        """Who it is."""
-        reply = facts.mapping(await self._identity(0), "identity")
-        if reply.get("type") != "Scheduler":
-            raise SchedulerRefused(f"identity: expected a Scheduler, not {str(reply.get('type'))[:50]}")
-        return Identity(id=facts.text(reply, "id", "identity"), address=facts.text(reply, "address", "identity"))
+        """The scheduler with all of its workers, as of their last heartbeats: about 0.9 kB a worker.
+
+        Some versions tell five workers unless they are asked for more. Those that do also say how many there are; older
+        ones tell all, and would refuse to be asked.
+        """
+        reply = await self._connection.call("identity")
+        told = facts.mapping("identity", "the reply", reply)
+        workers = facts.mapping("identity", "workers", told.get("workers"))
+        if facts.whole("identity", "n_workers", told.get("n_workers", 0)) > len(workers):
+            reply = await self._connection.call("identity", n_workers=-1)
+        return facts.identity(reply)
 
     async def leaving_order(self) -> tuple[str, ...]:
-        """The addresses of all workers, each once: idle ones with least data first, those that must not leave last.
+        """Every worker's address once, in the order in which they may leave: live, not of the last heartbeat.
 
-        ``workers_to_close`` gives the scheduler's live order, but leaves out workers that run tasks which submit tasks
-        themselves (``worker_client``), and those that a plugin holds back; they stand at the end here.
+        Idle ones come first, the one with the least data at their head, then busy ones likewise. At the end stand
+        those that the scheduler would not give up at all: with tasks that seceded, or held by a plugin of its user.
+        Workers that were retired and not removed still stand among them.
         """
-        op = "workers_to_close"
-        reply = await self._connection.call(op, n=_MORE_THAN_THERE_ARE, attribute="address")
-        order = facts.texts(reply, op)
-        everyone = facts.mapping(await self._connection.call("ncores"), "ncores")
-        return tuple(dict.fromkeys([*(address for address in order if address in everyone), *everyone]))
+        # With n set there is no regard for memory, and it may exceed the number of workers.
+        reply = await self._connection.call("workers_to_close", n=MOST_WORKERS, attribute="address")
+        offered = [
+            facts.text("workers_to_close", "an address", each)
+            for each in facts.array("workers_to_close", "the reply", reply)
+        ]
+        there = await self.nthreads()
+        return tuple(dict.fromkeys([*(address for address in offered if address in there), *there]))
+
+    async def adaptive_target(self) -> int:
+        """How many workers the scheduler could use, by its own configuration; from 0 to a million."""
+        reply = await self._connection.call("adaptive_target")
+        return facts.whole("adaptive_target", "the reply", reply, MOST_WORKERS)
+
+    async def nthreads(self, workers: Iterable[str] | None = None) -> Mapping[str, int]:
+        """How many threads each worker has: of all, or of those among the given that are there."""
+        asked: dict[str, Any] = {} if workers is None else {"workers": sorted(workers)}
+        reply = facts.mapping("ncores", "the reply", await self._connection.call("ncores", **asked))
+        return {
+            facts.text("ncores", "an address", address): facts.whole("ncores", address, n)
+            for address, n in reply.items()
+        }
+
+    async def running(self) -> frozenset[str]:
+        """The workers that take tasks and data: neither paused nor retiring."""
+        reply = await self._connection.call("ncores_running")
+        return frozenset(facts.mapping("ncores_running", "the reply", reply))
 
     async def processing(self, workers: Collection[str]) -> Mapping[str, int]:
-        """How many tasks are assigned to each of these workers: those that execute, and those that wait there."""
-        reply = facts.mapping(await self._connection.call("processing", workers=list(workers)), "processing")
-        return {worker: len(keys) for worker, keys in reply.items() if isinstance(keys, list | tuple)}
+        """How many tasks are assigned to each of these workers, live: those that run and those that wait there.
 
-    async def executing(self) -> Mapping[str, int]:
-        """How many tasks each worker executes, as its last heartbeat said: up to some seconds ago."""
-        workers = facts.mapping(facts.mapping(await self._identity(-1), "identity").get("workers"), "identity")
-        return {address: _executing(worker) for address, worker in workers.items()}
+        Workers that are gone are left out.
+        """
+        there = frozenset(await self.nthreads(workers))
+        while there:
+            try:
+                reply = await self._connection.call("processing", workers=sorted(there))
+            except SchedulerRefused:
+                # It refuses the whole question when one worker has left since.
+                left = there & frozenset(await self.nthreads(there))
+                if left == there:
+                    raise
+                there = left
+            else:
+                told = facts.mapping("processing", "the reply", reply)
+                return {address: len(facts.array("processing", address, told.get(address))) for address in there}
+        return {}
 
-    async def retire(self, workers: Collection[str], *, remove: bool, timeout: float) -> frozenset[str]:
-        """Move the data of these workers to others; the addresses of those that hold nothing any more.
+    async def retire(self, workers: Collection[str], *, remove: bool, within: float | None = None) -> frozenset[str]:
+        """Move the data of workers to others; return those where that was done. The rest were refused, or are gone.
 
-        Those that are missing in the reply were refused, or are not known. Two calls for one worker must never
-        overlap: both would be refused, and the worker would stay in between for ever.
+        A worker takes no new task from then on, and there is no way back. Never call it twice at a time for one worker:
+        where both are refused, it stays out of use for ever.
 
         Parameters
         ----------
         remove
-            Whether the scheduler also forgets them: what waited there runs elsewhere, without suspicion.
+            Whether the scheduler forgets the worker at once: what was assigned to it runs elsewhere, without
+            suspicion. Its process then ends by itself within a heartbeat or two.
+        within
+            Seconds; it takes as long as the data takes to move.
         """
-        op = "retire_workers"
         reply = await self._connection.call(
-            op, timeout=timeout, workers=list(workers), close_workers=False, remove=remove
+            "retire_workers", workers=sorted(workers), close_workers=False, remove=remove, within=within
         )
-        return frozenset(facts.mapping(reply, op)) & frozenset(workers)
-
-    async def _identity(self, n_workers: int) -> object:
-        """Newer versions tell five workers unless asked for more; older ones refuse the question."""
-        if self._takes_n_workers:
-            try:
-                return await self._connection.call("identity", n_workers=n_workers)
-            except SchedulerRefused as error:
-                if "n_workers" not in str(error):
-                    raise
-                self._takes_n_workers = False
-        return await self._connection.call("identity")
-
-
-def _executing(worker: object) -> int:
-    metrics = worker.get("metrics") if isinstance(worker, dict) else None
-    counts = metrics.get("task_counts") if isinstance(metrics, dict) else None
-    found = counts.get("executing", 0) if isinstance(counts, dict) else 0
-    return found if isinstance(found, int) else 0
+        return frozenset(workers) & facts.mapping("retire_workers", "the reply", reply).keys()

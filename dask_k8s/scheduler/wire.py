@@ -1,140 +1,103 @@
-"""Dask's frames over any stream, with limits before allocation and nothing unpickled.
+"""Dask's frames over a stream, within bounds that hold before anything is allocated.
 
-A message is: uint64 length of the rest, uint64 number of frames, a uint64 length for each, the frames. Frame 0 is
-msgpack; the others belong to pickled or serialized values and are read past, never decoded. distributed's own comms
-run ``pickle.loads`` on what the peer sends, so any user's scheduler would own an operator that used them.
+A message is the length of what follows, the number of frames, the length of each, and the frames: 64 bits each,
+little-endian. Large frames may stand beyond that first length, but they follow at once, so on a stream it makes no
+difference. The first frame is msgpack; the others belong to pickled and serialized values, and are passed over.
+Nothing is compressed that is read here: a handshake that asks for none gets none.
 """
 
 from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Mapping
-from enum import Enum, auto
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any
 
 import msgpack
 
-from dask_k8s.errors import SchedulerRefused
+from dask_k8s.errors import DaskK8sError, SchedulerError, SchedulerRefused, SchedulerSilent
 from dask_k8s.kinds.value import value
+from dask_k8s.scheduler.plain import decode
 
-_WORD = struct.Struct("<Q")
-_PIECE = 1 << 16
-
-
-class Writer(Protocol):
-    """The writing half of a stream; an ``asyncio.StreamWriter`` is one."""
-
-    def write(self, data: bytes) -> None:
-        """Send these bytes, some time."""
-
-    async def drain(self) -> None:
-        """Wait until more may be written."""
-
-    def close(self) -> None:
-        """Begin to close."""
-
-    async def wait_closed(self) -> None:
-        """Wait until it is closed."""
+CHUNK = 1 << 16
+"""Bytes that are held at most of a frame that nobody reads."""
 
 
 @value
 class Limits:
-    """What a peer may send.
+    """How much of a scheduler is listened to.
 
     Parameters
     ----------
-    message
-        Bytes of one message.
-    decoded
-        Bytes of its decoded frame: msgpack of so many bytes can become 60 times as much in memory.
+    size
+        Bytes of one reply, frames that are passed over included. 1,000 workers' identity has 0.9 MB.
     frames
-        Frames of one message.
+        Frames of one reply.
     elements
-        Elements of one list or mapping.
+        Values of one reply, those in containers included. 1,000 workers' identity has less than 100,000.
+    depth
+        How deep containers may stand in each other.
+    seconds
+        From the beginning of a call to the end of its reply, where the call does not say otherwise.
     """
 
-    message: int = 64 << 20
-    decoded: int = 2 << 20
-    frames: int = 4096
-    elements: int = 100_000
-
-
-class Opaque(Enum):
-    """A value that travels pickled or serialized and is left as it is."""
-
-    OPAQUE = auto()
+    size: int = 16 << 20
+    frames: int = 1_000
+    elements: int = 1_000_000
+    depth: int = 32
+    seconds: float = 10.0
 
 
 def encode(message: Mapping[str, Any]) -> bytes:
-    """One message of plain values, as it goes over the wire."""
+    """A message of plain values as it goes over the wire."""
     frame: bytes = msgpack.packb(message, use_bin_type=True)
     return struct.pack("<QQQ", 16 + len(frame), 1, len(frame)) + frame
 
 
 async def read(reader: asyncio.StreamReader, limits: Limits) -> Any:
-    """The next message, of plain values.
+    """One whole message: its value, with OPAQUE for what was pickled or serialized.
+
+    It has no deadline of its own.
 
     Raises
     ------
-    SchedulerRefused
-        Beyond the limits, or where it is no message at all.
-    asyncio.IncompleteReadError, OSError
+    SchedulerSilent
         Where the stream ends or breaks.
+    SchedulerRefused
+        Where it is beyond the limits, or is not Dask's.
     """
-    length = await _word(reader)
-    if length > limits.message:
-        raise SchedulerRefused(f"a message of {length} bytes; at most {limits.message} are read")
-    count = await _word(reader)
-    if not 1 <= count <= limits.frames:
-        raise SchedulerRefused(f"a message of {count} frames; at most {limits.frames} are read")
-    sizes = struct.unpack(f"<{count}Q", await reader.readexactly(8 * count))
-    if sum(sizes) + 8 * (1 + count) != length:
-        raise SchedulerRefused(f"frames of {sum(sizes)} bytes in a message of {length}")
-    if sizes[0] > limits.decoded:
-        raise SchedulerRefused(f"a frame of {sizes[0]} bytes; at most {limits.decoded} are decoded")
-    frame = await reader.readexactly(sizes[0])
-    await _skip(reader, sum(sizes[1:]))
-    return decode(frame, limits)
-
-
-def decode(frame: bytes, limits: Limits) -> Any:
-    """Plain values from msgpack; what travels pickled or serialized becomes :attr:`Opaque.OPAQUE`."""
     try:
-        return msgpack.unpackb(
-            frame,
-            object_hook=_plain,
-            raw=False,
-            strict_map_key=False,
-            use_list=True,
-            max_array_len=limits.elements,
-            max_map_len=limits.elements,
-            max_ext_len=0,
-        )
-    except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
-        raise SchedulerRefused(f"a frame that is no message: {type(error).__name__}") from None
+        first, *others = await _lengths(reader, limits)
+        frame = await reader.readexactly(first)
+        await _skip(reader, sum(others))
+    except asyncio.IncompleteReadError as error:
+        raise SchedulerSilent("The scheduler closed the connection") from error
+    except SchedulerError:
+        raise
+    except (OSError, DaskK8sError) as error:  # what a port-forward's stream ends with, too
+        raise SchedulerSilent(f"The connection to the scheduler broke: {error}") from error
+    return decode(frame, elements=limits.elements, depth=limits.depth)
 
 
-async def _word(reader: asyncio.StreamReader) -> int:
-    (number,) = _WORD.unpack(await reader.readexactly(_WORD.size))
-    return int(number)
+async def _lengths(reader: asyncio.StreamReader, limits: Limits) -> Sequence[int]:
+    """The length of each frame of the message that begins here."""
+    length, count = struct.unpack("<QQ", await reader.readexactly(16))
+    if length > limits.size:
+        raise SchedulerRefused(f"A reply of {length} bytes; {limits.size} are read at most")
+    if not 1 <= count <= limits.frames:
+        raise SchedulerRefused(f"A reply of {count} frames; 1 to {limits.frames} are read")
+    lengths = struct.unpack(f"<{count}Q", await reader.readexactly(8 * count))
+    if sum(lengths) > limits.size:
+        raise SchedulerRefused(f"A reply of {sum(lengths)} bytes; {limits.size} are read at most")
+    if length - 8 * (1 + count) not in accumulate(lengths):
+        raise SchedulerRefused("The lengths of a reply contradict each other")
+    return lengths
 
 
-async def _skip(reader: asyncio.StreamReader, count: int) -> None:
-    """Read past bytes without holding them: a kept connection must be at the next message's start."""
-    while count > 0:
-        piece = await reader.read(min(count, _PIECE))
+async def _skip(reader: asyncio.StreamReader, size: int) -> None:
+    while size:
+        piece = await reader.read(min(size, CHUNK))
         if not piece:
-            raise asyncio.IncompleteReadError(b"", count)
-        count -= len(piece)
-
-
-def _plain(content: dict[Any, Any]) -> Any:
-    """Undoes Dask's markers for plain values."""
-    if "__Set__" in content:
-        return content.get("as-list")
-    if "__Enum__" in content:
-        return content.get("name")
-    if "__Pickled__" in content or "__Serialized__" in content or "__ToPickle__" in content:
-        return Opaque.OPAQUE
-    return content
+            raise asyncio.IncompleteReadError(b"", size)
+        size -= len(piece)

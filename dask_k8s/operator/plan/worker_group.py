@@ -106,7 +106,7 @@ def _deadlines(
     if (due := ends.replace_at()) is not None:
         candidates += [due]
     if ends.last is not None:
-        candidates += [worker.created + replacement.EARLY for worker in observed.workers]
+        candidates += [w.created + replacement.EARLY for w in observed.workers if w.phase is Phase.READY]
     if group.worker.replicas == 0:
         candidates += [leavers.deadline(w, group.worker.drain_timeout) for w in observed.workers if w.retiring_since]
     yield from (moment for moment in candidates if moment > now)

@@ -1,0 +1,127 @@
+"""A real node: real Pods, a real kubelet, and the operator as administrators install it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dask_k8s.cluster.options import default_image
+from devcluster import Cluster, up
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+DEADLINE = 90.0
+
+Json = dict[str, Any]
+
+
+class Kubectl:
+    """A person with kubectl, in one namespace.
+
+    Parameters
+    ----------
+    environment
+        ``KUBECONFIG`` and ``PATH``.
+    """
+
+    def __init__(self, environment: Mapping[str, str], namespace: str) -> None:
+        self.environment = dict(environment)
+        self.namespace = namespace
+
+    def __call__(self, *words: str, stdin: str | None = None, check: bool = True) -> str:
+        """What a kubectl command prints; its error is the failure's text."""
+        argv = ["kubectl", "--namespace", self.namespace, *words]
+        done = subprocess.run(argv, env=self.environment, input=stdin, capture_output=True, text=True, check=False)
+        assert not check or done.returncode == 0, f"{' '.join(argv)}\n{done.stdout}{done.stderr}"
+        return done.stdout if check else done.stdout + done.stderr
+
+    def json(self, *words: str) -> Json:
+        """What a command prints, read."""
+        found: Json = json.loads(self(*words, "-o", "json"))
+        return found
+
+    def pods(self, selector: str = "") -> list[Json]:
+        """The Pods that are not going."""
+        items = self.json("get", "pods", "-l", selector)["items"]
+        return [pod for pod in items if "deletionTimestamp" not in pod["metadata"]]
+
+    def until(self, condition: Callable[[], Any], what: str, within: float = DEADLINE) -> Any:
+        """Wait for a condition with a deadline; what it gives that is true."""
+        deadline = time.monotonic() + within
+        while not (found := condition()):
+            assert time.monotonic() < deadline, f"not within {within:g} s: {what}\n{self.state()}"
+            time.sleep(0.2)
+        return found
+
+    def state(self) -> str:
+        """What there is, for a failure's text: Pods, Dask's resources, Events."""
+        parts = (
+            ("get", "pods", "-o", "wide"),
+            ("get", "daskclusters,daskworkergroups", "-o", "yaml"),
+            ("get", "events", "--sort-by=.lastTimestamp"),
+        )
+        return "\n".join(self(*words, check=False)[-6000:] for words in parts)
+
+
+@pytest.fixture(scope="session")
+def node(request: pytest.FixtureRequest) -> Cluster:
+    """The node, and this process's way to it."""
+    if context := request.config.getoption("--kubecontext"):
+        pytest.exit(f"The node tests start processes inside the cluster's network, which {context} does not offer.", 4)
+    cluster = up("node")
+    os.environ.update(cluster.environment())
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def image(node: Cluster) -> str:
+    """The image that KubeCluster chooses by itself, which the node has."""
+    found = default_image()
+    assert found in node.images, f"{found} is not among {node.images}"
+    return found
+
+
+@pytest.fixture(scope="session")
+def deployed(node: Cluster) -> None:
+    """The operator as a Pod, as ``dask k8s install`` makes it."""
+    dask_k8s(node, "install")
+
+
+def dask_k8s(node: Cluster, *words: str) -> str:
+    """What the command line prints."""
+    argv = [sys.executable, "-m", "dask", "k8s", *words]
+    environment = {**os.environ, **node.environment()}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def kubectl(node: Cluster) -> Iterator[Kubectl]:
+    """A namespace of the test's own."""
+    name = f"test-{secrets.token_hex(4)}"
+    person = Kubectl({**os.environ, **node.environment()}, name)
+    person("create", "namespace", name)
+    person.until(lambda: "default" in person("get", "serviceaccounts", "-o", "name"), "the service account")
+    yield person
+    person("delete", "namespace", name, "--wait=false")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """A failure shows what the operator logged and what the Pods did."""
+    report = yield
+    person = getattr(item, "funcargs", {}).get("kubectl")
+    if person is not None and report.when == "call" and report.failed:  # type: ignore[attr-defined]
+        log = Kubectl(person.environment, "dask-operator")("logs", "deployment/dask-operator", "--tail=80", check=False)
+        report.sections += [("The operator's log", log), ("The namespace", person.state())]  # type: ignore[attr-defined]
+    return report

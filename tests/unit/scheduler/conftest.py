@@ -1,0 +1,75 @@
+"""A real scheduler as the partner, in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dask_k8s.scheduler.connection import Connection, connect
+from dask_k8s.scheduler.rpc import SchedulerRpc
+
+PARTNER = Path(__file__).with_name("partner.py")
+
+
+@contextmanager
+def process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A partner's process, which ends with the block."""
+    with subprocess.Popen(
+        [sys.executable, str(PARTNER), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partner:
+    """A scheduler with workers, and two connections to it: one that is tried, one for the scene."""
+
+    address: str
+    rpc: SchedulerRpc
+    connection: Connection
+    _scene: Connection
+
+    async def scene(self, op: str, **arguments: Any) -> Any:
+        """Set or look at the scene."""
+        return await self._scene.call(f"scene-{op}", **arguments)
+
+    async def workers(self) -> dict[str, str]:
+        """The address of each worker by its name."""
+        return {facts.name: address for address, facts in (await self.rpc.identity()).workers.items()}
+
+
+def located(address: str) -> tuple[str, int]:
+    """Host and port of ``tcp://host:port``."""
+    host, _, port = address.strip().removeprefix("tcp://").rpartition(":")
+    return host, int(port)
+
+
+@pytest.fixture
+async def partner() -> AsyncIterator[Callable[[int], Awaitable[Partner]]]:
+    """Starts schedulers with so many workers."""
+    async with AsyncExitStack() as stack:
+
+        async def start(workers: int) -> Partner:
+            running = stack.enter_context(process("scheduler", str(workers)))
+            assert running.stdout is not None
+            address = running.stdout.readline().strip()
+            connection, scene = await connect(*located(address)), await connect(*located(address))
+            stack.push_async_callback(connection.aclose)
+            stack.push_async_callback(scene.aclose)
+            return Partner(address=address, rpc=SchedulerRpc(connection), connection=connection, _scene=scene)
+
+        yield start

@@ -1,0 +1,126 @@
+"""A real Dask scheduler with workers, in a process of its own, and a few more ops by which a test sets its scene.
+
+``partner.py scheduler N`` runs a scheduler and N workers, prints its address and ends with its standard input;
+``partner.py worker ADDRESS NAME`` runs one worker until the scheduler forgets it. It knows nothing of dask_k8s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import dask
+from distributed import Client, Future, Scheduler, Worker, secede
+
+
+def work(path: str, seconds: float) -> str:
+    """A task that leaves a line where it ran, so that executions can be counted."""
+    with Path(path).open("a") as file:
+        file.write("ran\n")
+    time.sleep(seconds)
+    return "done"
+
+
+async def nap(seconds: float) -> str:
+    """A task that runs on the worker's loop, in no thread."""
+    await asyncio.sleep(seconds)
+    return "done"
+
+
+def away(seconds: float) -> str:
+    """A task that gives its thread's place back, as those do that submit others."""
+    secede()
+    time.sleep(seconds)
+    return "done"
+
+
+class Counter:
+    """An actor."""
+
+
+class Scene:
+    """The ops of a test: each is a method whose arguments and result are plain."""
+
+    def __init__(self, scheduler: Scheduler, client: Client) -> None:
+        self.scheduler = scheduler
+        self.client = client
+        self.futures: dict[str, Future] = {}
+
+    async def scatter(self, count: int, worker: str | None = None) -> None:
+        """Data that cannot be computed again."""
+        data = {f"key-{index}": index for index in range(count)}
+        self.futures |= await self.client.scatter(data, workers=worker and [worker])
+
+    async def gather(self) -> dict[str, Any]:
+        """All values, or the end of the test's patience where one is lost."""
+        return dict(await self.client.gather(self.futures))
+
+    async def work(self, key: str, path: str, seconds: float, worker: str) -> None:
+        self._submit(key, worker, work, path, seconds)
+        await self._processing(key)
+
+    async def nap(self, key: str, seconds: float, worker: str) -> None:
+        self._submit(key, worker, nap, seconds)
+        await self._processing(key)
+
+    async def away(self, key: str, seconds: float, worker: str) -> None:
+        self._submit(key, worker, away, seconds)
+        while not self.scheduler.workers[worker].long_running:
+            await asyncio.sleep(0.01)
+
+    async def actor(self, worker: str) -> None:
+        self.futures["actor"] = self.client.submit(Counter, key="actor", actor=True, workers=[worker])
+        while not self.scheduler.workers[worker].actors:
+            await asyncio.sleep(0.01)
+
+    def state(self) -> dict[str, Any]:
+        """What the scheduler thinks."""
+        return {
+            "suspicious": sum(task.suspicious for task in self.scheduler.tasks.values()),
+            "data": {address: len(worker.has_what) for address, worker in self.scheduler.workers.items()},
+            "status": {address: worker.status.name for address, worker in self.scheduler.workers.items()},
+        }
+
+    def logs(self) -> list[str]:
+        """The scheduler's log."""
+        return [line for _, line in self.scheduler.get_logs()]
+
+    def _submit(self, key: str, worker: str, function: Any, *arguments: Any) -> None:
+        self.futures[key] = self.client.submit(
+            function, *arguments, key=key, workers=[worker], allow_other_workers=True
+        )
+
+    async def _processing(self, key: str) -> None:
+        while key not in self.scheduler.tasks or self.scheduler.tasks[key].state != "processing":
+            await asyncio.sleep(0.01)
+
+
+async def run_scheduler(count: int) -> None:
+    """A scheduler and its workers, until the standard input ends."""
+    async with AsyncExitStack() as stack:
+        scheduler = await stack.enter_async_context(Scheduler(host="127.0.0.1", port=0, dashboard=False))
+        for index in range(count):
+            await stack.enter_async_context(Worker(scheduler.address, name=f"worker-{index}", nthreads=1))
+        client = await stack.enter_async_context(Client(scheduler.address, asynchronous=True))
+        scene = Scene(scheduler, client)
+        for op in ("scatter", "gather", "work", "nap", "away", "actor", "state", "logs"):
+            scheduler.handlers[f"scene-{op}"] = getattr(scene, op)
+        print(scheduler.address, flush=True)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+async def run_worker(address: str, name: str) -> None:
+    """One worker, until it closes."""
+    async with Worker(address, name=name, nthreads=1) as worker:
+        await worker.finished()
+
+
+if __name__ == "__main__":
+    # Steals would move what a test puts on a worker.
+    dask.config.set({"distributed.scheduler.work-stealing": False, "distributed.scheduler.worker-saturation": "inf"})
+    kind, *rest = sys.argv[1:]
+    asyncio.run(run_scheduler(int(rest[0])) if kind == "scheduler" else run_worker(*rest))
