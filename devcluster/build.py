@@ -69,7 +69,7 @@ def binaries(kind: Kind) -> Path:
     wanted = [binary for binary in BINARIES if kind in binary.needed_by]
     if all((folder / binary.name).exists() for binary in wanted):
         return folder
-    with Lock(folder.with_suffix(".lock"), "a build by another process"):
+    with Lock(folder.with_name(f"{folder.name}.lock"), "a build by another process"):
         missing = [binary for binary in wanted if not (folder / binary.name).exists()]
         for position, binary in enumerate(missing):
             later = sum(other.minutes for other in missing[position + 1 :])
@@ -206,4 +206,4 @@ def uv(arguments: Sequence[str], **environment: str) -> str:
     )
     if done.returncode != 0:
         raise Refused(f"uv {' '.join(arguments)} failed:\n{done.stderr}")
-    return done.stdout
+    return str(done.stdout)

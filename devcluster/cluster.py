@@ -59,7 +59,7 @@ class Cluster:
         }
 
     def inside(self, argv: Sequence[str]) -> list[str]:
-        """The command line that runs this one in the cluster's network, with the cluster's DNS; as it is where there is none.
+        """The command line that runs this one in the cluster's network, with its DNS; as it is where there is none.
 
         The command keeps its PID, its folder and its files; it needs root, as the node does.
         """

@@ -1,11 +1,12 @@
 """The table of what runs: each component's name, command line, and the question that tells that it is ready.
 
-A command line is a function of the site and the kind alone. A component whose command line is another than the one that it runs
-with is started again; so a node becomes one at scale, and back.
+A command line is a function of the site and the kind alone. A component that is to have another one than it runs with,
+or other files, is started again; so a node becomes one at scale, and back.
 """
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +59,16 @@ class Component:
 
     name: str
     command: tuple[str, ...]
+    files: tuple[Path, ...] = ()
+    """Its configuration; when that changes, the component is started again."""
     ready: str | Path | None = None
     """A URL that answers 200, or a socket of the node that takes connections, when the component serves."""
+
+    @property
+    def digest(self) -> str:
+        """Changes with what the component is started with."""
+        told = "\0".join(self.command).encode() + b"".join(path.read_bytes() for path in self.files)
+        return hashlib.sha256(told).hexdigest()[:16]
 
 
 def components(site: Site, kind: Kind) -> tuple[Component, ...]:
@@ -94,7 +103,7 @@ def etcd(site: Site) -> Component:
         "initial-cluster": f"default={peers}",
         "log-level": "warn",
     }
-    # The health is asked of the API server, which waits for its store: etcd's port is not to be seen from outside a node.
+    # That it serves is told by the API server, which waits for it: its port cannot be seen from outside a node.
     return Component(name="etcd", command=(str(site.bin / "etcd"), "--unsafe-no-fsync", *flags(options)))
 
 
@@ -115,8 +124,8 @@ def api_server(site: Site, kind: Kind) -> Component:
         "allow-privileged": "true",
     }
     if kind == "api":
-        # No controller manager makes the ServiceAccount that each Pod would be refused without. The advertised address is one of
-        # those kept for documentation: nothing is to connect to it, and the server wants one that is not the loopback.
+        # No controller manager makes the ServiceAccount that each Pod would be refused without. The server wants to
+        # advertise an address that is not the loopback's: this one is kept for documentation, and nothing asks for it.
         options |= {
             "bind-address": site.host,
             "advertise-address": "192.0.2.1",
@@ -173,8 +182,9 @@ def limits(qps: int, burst: int) -> dict[str, object]:
 
 def containerd(site: Site) -> Component:
     """The container runtime."""
-    command = (str(site.tools / "usr/bin/containerd"), "--config", str(site.folder / "containerd.toml"))
-    return Component(name="containerd", command=command, ready=CONTAINERD)
+    configuration = site.folder / "containerd.toml"
+    command = (str(site.tools / "usr/bin/containerd"), "--config", str(configuration))
+    return Component(name="containerd", command=command, files=(configuration,), ready=CONTAINERD)
 
 
 def kubelet(site: Site) -> Component:
@@ -186,11 +196,12 @@ def kubelet(site: Site) -> Component:
         "node-ip": site.host,
     }
     command = (str(site.bin / "kubelet"), *flags(options))
-    return Component(name="kubelet", command=command, ready=f"https://{site.host}:10250/healthz")
+    files = (site.folder / "kubelet.yaml",)
+    return Component(name="kubelet", command=command, files=files, ready=f"https://{site.host}:10250/healthz")
 
 
 def proxy(site: Site) -> Component:
-    """What makes Services reachable. Its conntrack limits are left alone: they are the machine's, and root may lack the right."""
+    """What makes Services reachable. It leaves conntrack's limits alone, which are the whole machine's."""
     options = {
         "kubeconfig": site.pki / "proxy.kubeconfig",
         "hostname-override": NODE,
@@ -209,15 +220,16 @@ def proxy(site: Site) -> Component:
 
 def coredns(site: Site) -> Component:
     """The cluster's names."""
-    command = (str(site.bin / "coredns"), "-conf", str(site.folder / "Corefile"))
-    return Component(name="coredns", command=command, ready=f"http://{site.host}:8181/ready")
+    configuration = site.folder / "Corefile"
+    command = (str(site.bin / "coredns"), "-conf", str(configuration))
+    return Component(name="coredns", command=command, files=(configuration,), ready=f"http://{site.host}:8181/ready")
 
 
 def registry(site: Site) -> Component:
     """The registry that has no image."""
     script = Path(__file__).with_name("registry.py")
     command = (sys.executable, "-I", "-S", str(script), site.host, str(REGISTRY_PORT))
-    return Component(name="registry", command=command, ready=f"http://{site.host}:{REGISTRY_PORT}/v2/")
+    return Component(name="registry", command=command, files=(script,), ready=f"http://{site.host}:{REGISTRY_PORT}/v2/")
 
 
 def kwok(site: Site) -> Component:

@@ -1,4 +1,4 @@
-"""What the layers of the Dask image hold: the environment of ``uv.lock`` with its interpreter and a shell, and the package."""
+"""What the layers of the Dask image hold: the environment of ``uv.lock`` with its interpreter, and the package."""
 
 from __future__ import annotations
 
@@ -141,8 +141,9 @@ def write_environment(writer: Writer, prefix: Path) -> None:
 
 
 def write_libraries(writer: Writer, prefix: Path) -> None:
-    """The machine's shared libraries that the interpreter and the packages link, in the folder that the loader looks in last."""
-    binaries = [interpreter(), *Path(sysconfig.get_path("platstdlib"), "lib-dynload").glob("*.so")]
+    """The machine's shared libraries that the interpreter and the packages link, where the loader looks for all."""
+    # Asked for under "stdlib": in a virtual environment "platstdlib" is the environment's own folder, without them.
+    binaries = [interpreter(), *Path(sysconfig.get_path("stdlib"), "lib-dynload").glob("*.so")]
     own = sorted(prefix.rglob("*.so*"))
     for library in sorted(linked([*binaries, *own])):
         if not library.is_relative_to(prefix):

@@ -35,7 +35,7 @@ def take_down(each: Instance) -> None:
 
 
 def end_processes(record: Record) -> None:
-    """End every process. With the first one of a PID namespace the kernel ends all of it, what containers run included."""
+    """End every process. With the first one of a PID namespace the kernel ends all of it, containers included."""
     init = record.started.get(INIT)
     if init is not None:
         init.process.kill()

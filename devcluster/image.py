@@ -1,7 +1,7 @@
-"""The image of Dask and of the operator, made from the lock without a builder, and given to containerd as an OCI archive.
+"""The image of Dask and of the operator, made from the lock without a builder, given to containerd as an OCI archive.
 
-It has two layers. The first holds the environment, and is made again when the lock changes. The second holds the package alone: a
-changed source costs kilobytes. Client and Pods have the same versions by construction.
+It has two layers. The first holds the environment, and is made again when the lock changes. The second holds the
+package alone: a changed source costs kilobytes. Client and Pods have the same versions by construction.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What is remembered of a running cluster, and where: a folder for each clone and kind.
 
-The record is written by who holds the instance's lock. It names every process that was started, so that a later command finds it,
-starts again what was killed, and never touches a process that is not the cluster's.
+The record is written by who holds the instance's lock. It names every process that was started, so that a later
+command finds it, starts again what was killed, and never touches a process that is not the cluster's.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Kind = Literal["api", "node", "scale"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """A component's process, and the command that it was started with."""
+    """A component's process, and what it was started with."""
 
     process: Process
-    command: tuple[str, ...]
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class Record:
         """The record that the text holds."""
         content = json.loads(text)
         started = {
-            name: Started(process=Process(**entry["process"]), command=tuple(entry["command"]))
+            name: Started(process=Process(**entry["process"]), digest=entry["digest"])
             for name, entry in content.pop("started").items()
         }
         ports = content.pop("etcd_ports")

@@ -1,15 +1,16 @@
-"""Starts one process that outlives its starter, in namespaces of its own where asked. Run as a script, by ``processes.start``.
+"""Starts one process that outlives its starter, in namespaces of its own where asked. A script of ``processes.start``.
 
-A node lives in three namespaces. Its network namespace keeps routes and iptables rules away from the machine's. Its mount
-namespace makes mounts invisible outside and ends them with the last process. Its PID namespace ends every process in it, those of
-containers too, when its first one is killed: nothing can be left behind.
+A node lives in three namespaces. Its network namespace keeps routes and iptables rules away from the machine's. Its
+mount namespace makes mounts invisible outside, and ends them with the last process. Its PID namespace ends every
+process in it, those of containers too, when its first one is killed: nothing can be left behind.
 
 usage: launch.py SOCKET here COMMAND…          a plain process
        launch.py SOCKET new FOLDER COMMAND…    the first process of new namespaces, whose own files lie in FOLDER
        launch.py SOCKET join PID COMMAND…      one more process in those of PID
 
-SOCKET is the number of an open socket. One byte is sent from the new process: the kernel attaches its PID as the receiver sees
-it, which no process can know of itself in a PID namespace. After it comes end-of-file, or why the command could not be run.
+SOCKET is the number of an open socket. One byte is sent from the new process: the kernel attaches its PID as the
+receiver sees it, which no process in a PID namespace can know of itself. After it comes end-of-file, or why the command
+could not be run.
 """
 
 import ctypes
@@ -17,11 +18,12 @@ import os
 import socket
 import stat
 import sys
+from pathlib import Path
 
 CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
 
-# Paths that containerd, CNI and the kubelet write to, some of them whatever their configuration says: a node gets its own.
+# Paths that containerd, CNI and the kubelet write to, some whatever their configuration says: a node gets its own.
 PRIVATE = {
     "/run": {"containerd", "netns", "xtables.lock"},
     "/var/lib": {"cni", "containerd", "kubelet"},
@@ -48,21 +50,23 @@ def mount(source: str, target: str, kind: str | None, flags: int, options: str |
 
 
 def shadow(folder: str, private: set[str]) -> None:
-    """Cover a folder by a copy of it whose private entries are missing and which takes new ones; the rest stays as it is."""
+    """Cover a folder by one with the same entries, but for the private ones, that takes new ones."""
     original = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     mount("tmpfs", folder, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
     below = f"/proc/self/fd/{original}"
-    for name in set(os.listdir(below)) - private:
-        source, target = f"{below}/{name}", f"{folder}/{name}"
-        mode = os.lstat(source).st_mode
+    for entry in Path(below).iterdir():
+        if entry.name in private:
+            continue
+        target = f"{folder}/{entry.name}"
+        mode = entry.lstat().st_mode
         if stat.S_ISLNK(mode):
-            os.symlink(os.readlink(source), target)
+            Path(target).symlink_to(entry.readlink())
             continue
         if stat.S_ISDIR(mode):
-            os.mkdir(target)
+            Path(target).mkdir()
         else:
-            os.close(os.open(target, os.O_CREAT | os.O_WRONLY))
-        mount(source, target, None, MS_BIND | MS_REC)
+            Path(target).touch()
+        mount(str(entry), target, None, MS_BIND | MS_REC)
     os.close(original)
 
 
@@ -72,8 +76,8 @@ def furnish(own: str) -> None:
     for folder, private in PRIVATE.items():
         shadow(folder, private)
     for name, target in ON_DISK.items():
-        os.makedirs(f"{own}/{name}", exist_ok=True)
-        os.mkdir(target)
+        Path(own, name).mkdir(exist_ok=True)
+        Path(target).mkdir()
         mount(f"{own}/{name}", target, None, MS_BIND)
     mount(f"{own}/resolv.conf", os.path.realpath("/etc/resolv.conf"), None, MS_BIND)
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)

@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import IO
 
 from devcluster.home import cache_folder, give, make_folder
 from devcluster.instances import Lock
@@ -27,17 +27,10 @@ class Layer:
     """SHA-256 of the file. It is not compressed, so the digest of the blob is that of its content too."""
 
 
-class Output(Protocol):
-    """What a layer is written to."""
-
-    def write(self, data: bytes, /) -> int:
-        """Take the next bytes."""
-
-
 class Writer:
     """A layer that is being written: everything belongs to root and can be read by everyone."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: IO[bytes]) -> None:
         self._tar = tarfile.open(fileobj=output, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115
 
     def close(self) -> None:
@@ -74,24 +67,12 @@ class Writer:
                 continue
             target = f"{name}/{entry.name}"
             if entry.is_symlink():
-                self.link(target, os.readlink(entry.path))
+                self.link(target, str(Path(entry.path).readlink()))
             elif entry.is_dir():
                 self.folder(target)
                 self.tree(Path(entry.path), target, without=without)
             else:
                 self.copy(Path(entry.path), target)
-
-
-class _Hashing:
-    """A file that is hashed while it is written."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.digest = hashlib.sha256()
-
-    def write(self, data: bytes) -> int:
-        self.digest.update(data)
-        return self._file.write(data)
 
 
 def folder() -> Path:
@@ -114,11 +95,11 @@ def layer(kind: str, key: str, fill: Callable[[Writer], None]) -> Layer:
 def write(path: Path, noted: Path, fill: Callable[[Writer], None]) -> None:
     """Write a layer, and its digest last: a layer without one is not whole."""
     with path.open("wb") as file:
-        hashing = _Hashing(file)
-        writer = Writer(hashing)
+        writer = Writer(file)
         fill(writer)
         writer.close()
-    noted.write_text(hashing.digest.hexdigest())
+    with path.open("rb") as file:
+        noted.write_text(hashlib.file_digest(file, "sha256").hexdigest())
     give(path)
     give(noted)
 

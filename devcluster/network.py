@@ -1,4 +1,4 @@
-"""The node's network: a namespace that nothing leaves, and one pair of interfaces by which the machine reaches its API server."""
+"""The node's network: nothing leaves it, and the machine reaches its API server by one pair of interfaces."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def connect(tools: Tools, init: Process, first: int) -> Link:
 
 
 def occupy(tools: Tools, init: Process, first: int) -> Link:
-    """Make the pair of interfaces under the first name that is free; the kernel decides between two clusters at once."""
+    """Make the pair of interfaces under the first free name; the kernel decides between two clusters at once."""
     taken = addresses(tools)
     refusals = []
     for step in range(SLOTS):

@@ -38,7 +38,7 @@ def begin(instance: Instance, tools: Tools, pause: Path) -> tuple[Started, netwo
         raise
     # The file that is mounted inside is written, not replaced: it is seen there.
     resolv.write_text(f"nameserver {link.node}\n{DNS_OPTIONS}")
-    return Started(process=init, command=command), link
+    return Started(process=init), link
 
 
 def configure(instance: Instance, site: Site, tools: Tools) -> None:
@@ -129,22 +129,26 @@ def plugins(folder: Path) -> list[Mapping[str, object]]:
 
 
 def corefile(site: Site) -> str:
-    """CoreDNS' configuration: the cluster's names are known, and of any other it is said at once that it does not exist."""
+    """CoreDNS' configuration: it knows the cluster's names, and says at once that any other does not exist."""
+    # In one block "template" would answer before "kubernetes", whatever their order here: CoreDNS has one of its own.
     return f"""\
-.:53 {{
+cluster.local:53 in-addr.arpa:53 ip6.arpa:53 {{
     bind {site.host}
     errors
     ready {site.host}:8181
-    kubernetes cluster.local in-addr.arpa ip6.arpa {{
+    kubernetes {{
         kubeconfig {site.pki}/admin.kubeconfig
         pods insecure
         ttl 5
     }}
-    template ANY ANY . {{
-        rcode NXDOMAIN
-    }}
     cache 5 {{
         denial 9984 1
+    }}
+}}
+.:53 {{
+    bind {site.host}
+    template ANY ANY {{
+        rcode NXDOMAIN
     }}
 }}
 """

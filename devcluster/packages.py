@@ -1,7 +1,7 @@
 """Debian packages that a node runs from the cache: downloaded and unpacked, never installed.
 
-Installing them would change the machine, and containerd's would remove a user's Docker. apt works on lists of its own in the cache,
-so that it needs neither root nor fresh lists on the machine.
+Installing them would change the machine, and containerd's would remove a user's Docker. apt works on lists of its own
+in the cache, so that it needs neither root nor fresh lists on the machine.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def tools() -> Tools:
     root = cache_folder() / f"debian-{release()}-{packages_key()}"
     if root.exists():
         return Tools(root)
-    with Lock(root.with_suffix(".lock"), "a download by another process"):
+    with Lock(root.with_name(f"{root.name}.lock"), "a download by another process"):
         if not root.exists():
             download(root)
     return Tools(root)
@@ -164,4 +164,4 @@ def run(command: Sequence[str], folder: Path) -> str:
     )
     if done.returncode != 0:
         raise Refused(f"{' '.join(command[:1])} failed: {done.stderr.strip()[-2000:]}")
-    return done.stdout
+    return str(done.stdout)

@@ -1,7 +1,7 @@
 """Processes that outlive the command that started them, known again later without mistake.
 
-A PID alone names nothing: it may have gone to another program. With the time at which the process started, and the boot that the
-time counts from, it names one process for ever.
+A PID alone names nothing: it may have gone to another program. With the time at which the process started, and the boot
+that the time counts from, it names one process for ever.
 """
 
 from __future__ import annotations
@@ -75,19 +75,12 @@ def start(
     place: Namespaces | NewNamespaces | None = None,
 ) -> Process:
     """Start a process that nothing waits for, its output in a log file."""
-    match place:
-        case None:
-            mode = ["here"]
-        case Namespaces(of=process):
-            mode = ["join", str(process.pid)]
-        case NewNamespaces(folder=folder):
-            mode = ["new", str(folder)]
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, log.open("ab") as output:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         with theirs:
             subprocess.run(
-                [sys.executable, "-I", "-S", str(LAUNCHER), str(theirs.fileno()), *mode, *command],
+                [sys.executable, "-I", "-S", str(LAUNCHER), str(theirs.fileno()), *_mode(place), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -97,6 +90,17 @@ def start(
                 check=False,
             )
         return _reported(ours, command[0], log)
+
+
+def _mode(place: Namespaces | NewNamespaces | None) -> list[str]:
+    """How the launcher is told where the process is to live."""
+    match place:
+        case None:
+            return ["here"]
+        case Namespaces(of=process):
+            return ["join", str(process.pid)]
+        case NewNamespaces(folder=folder):
+            return ["new", str(folder)]
 
 
 def _reported(channel: socket.socket, name: str, log: Path) -> Process:

@@ -1,7 +1,8 @@
 """A registry that has no image: it says so at once. Run as a script, in the cluster's network.
 
-containerd asks it in place of the registries that the project's images are named after. So an image whose name is wrong is told as
-a real registry tells it, "not found", while any other registry stays out of reach, as it is for a cluster without the internet.
+containerd asks it in place of the registries that the project's images are named after. So an image whose name is wrong
+is told as a real registry tells it, "not found", while any other registry stays out of reach, as it is for a cluster
+without the internet.
 
 usage: registry.py ADDRESS PORT
 """
@@ -25,7 +26,7 @@ class Empty(BaseHTTPRequestHandler):
             error = {"code": "MANIFEST_UNKNOWN", "message": "this registry has no image"}
             self.answer(HTTPStatus.NOT_FOUND, {"errors": [error]})
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815 - the name is http.server's
 
     def answer(self, status: HTTPStatus, content: object) -> None:
         """Send JSON, or its headers alone."""

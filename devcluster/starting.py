@@ -30,10 +30,10 @@ class Starter:
         """The names of what this starter has started."""
 
     def stop_others(self, wanted: Sequence[Component]) -> None:
-        """End what is not wanted any more, or wanted with another command line."""
-        commands = {component.name: component.command for component in wanted}
+        """End what is not wanted any more, or wanted with another command line or configuration."""
+        digests = {component.name: component.digest for component in wanted}
         for name, started in self._record.started.items():
-            if name != INIT and commands.get(name) != started.command:
+            if name != INIT and digests.get(name) != started.digest:
                 started.process.kill()
                 self._remember(self._record.without(name))
 
@@ -46,7 +46,7 @@ class Starter:
         log.touch()
         give(log)
         process = start(component.command, log=log, environment=self._environment, place=self._place)
-        self._remember(self._record.having(component.name, Started(process=process, command=component.command)))
+        self._remember(self._record.having(component.name, Started(process=process, digest=component.digest)))
         self.started.append(component.name)
 
     def wait(self, component: Component) -> None:

@@ -30,8 +30,9 @@ API_PORT = 6443
 def up(kind: Kind, name: str = "") -> Cluster:
     """The running cluster of this clone and kind; progress goes to stderr.
 
-    Asked again it repairs: a component that was killed is started, a changed source of the package is imported, a node becomes one
-    at scale or is one no more. Several clusters of one kind have names. Raises ``Refused`` with what is missing, and its mend.
+    Asked again it repairs: a component that was killed is started, a changed source of the package is imported, a node
+    becomes one at scale or is one no more. Several clusters of one kind have names. Raises ``Refused`` with what is
+    missing, and its mend.
     """
     check.require(kind)
     supplies = supply(kind)
@@ -49,7 +50,7 @@ def up(kind: Kind, name: str = "") -> Cluster:
 
 
 def reusable(record: Record) -> bool:
-    """Whether a cluster can be mended: a node lives as long as the first process of its namespaces, the rest until the next boot."""
+    """Whether a cluster can be mended: a node while its namespaces live, an API server until the next boot."""
     if record.interface:
         return record.started[INIT].process.alive
     return all(started.process.boot == boot_id() for started in record.started.values())
@@ -72,11 +73,7 @@ def begin(each: Instance, kind: Kind, supplies: Supplies) -> Record:
             started={INIT: init},
         )
     each.write(record)
-    site = site_of(each, record, supplies)
-    certify(each, site)
-    if supplies.node is not None:
-        node.configure(each, site, supplies.node.tools)
-    give_all(each.folder)
+    certify(each, site_of(each, record, supplies))
     return record
 
 
@@ -129,6 +126,8 @@ def certify(each: Instance, site: Site) -> None:
 def serve(each: Instance, record: Record, kind: Kind, supplies: Supplies) -> list[str]:
     """Start what does not run, wait until all of it serves, and return the names of what was started."""
     site = site_of(each, record, supplies)
+    if supplies.node is not None:
+        node.configure(each, site, supplies.node.tools)
     wanted = components(site, kind)
     environment = supplies.node.tools.environment() if supplies.node else {"PATH": os.defpath}
     if record.kind == "scale" and kind != "scale":

@@ -1,8 +1,8 @@
 """Every version that the local cluster is made of, in one place.
 
-Go modules are pinned by ``node/go.mod`` and ``node/kwok/go.mod`` with their ``go.sum``; what else needs a version of Kubernetes
-reads it from there. Python packages are pinned by ``uv.lock``. Debian packages come from the release that the machine runs, whose
-own index is their pin.
+Go modules are pinned by ``node/go.mod`` and ``node/kwok/go.mod`` with their ``go.sum``; what else needs a version of
+Kubernetes reads it from there. Python packages are pinned by ``uv.lock``. Debian packages come from the release that
+the machine runs, whose own index is their pin.
 """
 
 from __future__ import annotations

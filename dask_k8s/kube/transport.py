@@ -161,7 +161,9 @@ class Transport:
                     server_hostname=self.credentials.server_hostname,
                 )
             except aiohttp.WSServerHandshakeError as refusal:
-                raise replies.error(refusal.status, refusal.headers or {}, b"") from refusal
+                # Its body, with the reason, is lost here.
+                said = f"no WebSocket to {request.path}: {refusal.status} {refusal.message}"
+                raise replies.error(refusal.status, refusal.headers or {}, said.encode()) from refusal
 
         async with self._broken_means_unreachable(request, timeout), asyncio.timeout(timeout):
             return await self._authorized(shake_hands)

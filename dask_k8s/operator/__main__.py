@@ -53,11 +53,11 @@ def main(
         kubeconfig=kubeconfig,
         context=context,
     )
-    sys.exit(_run(options))
+    sys.exit(run(options))
 
 
-def _run(options: Options) -> int:
-    """The exit code: 0 after a signal, 1 for what a sentence explains, 70 for a bug."""
+def run(options: Options) -> int:
+    """Serve; the exit code: 0 after a signal, 1 for what a sentence explains, 70 for a bug."""
     try:
         asyncio.run(app.run(lambda stop: serve(options, stop)))
     except (DaskK8sError, OSError) as error:

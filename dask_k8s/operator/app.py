@@ -14,7 +14,15 @@ from typing import Any
 
 import kopf
 
+from dask_k8s import names
+
 logger = logging.getLogger(__name__)
+
+IDENTITY: Any = names.OPERATOR
+"""How kopf calls itself; left alone it asks for the name of the user, which a container's user may not have."""
+
+ENDS_WITHIN = 20.0
+"""Seconds that what serves has for its end: less than a Pod has, so that we say ourselves what hangs."""
 
 Serve = Callable[[asyncio.Event], Awaitable[None]]
 
@@ -33,6 +41,11 @@ async def run(serve: Serve) -> None:
     ----------
     serve
         Serves until the event that it is given is set.
+
+    Raises
+    ------
+    TimeoutError
+        When it did not end after a signal.
     """
     ended = asyncio.Event()
     shell = _Shell(serve, ended)
@@ -41,8 +54,11 @@ async def run(serve: Serve) -> None:
         settings=_settings(),
         standalone=True,
         clusterwide=True,
+        identity=IDENTITY,
         stop_flag=ended,
     )
+    if shell.task.cancelled():
+        raise TimeoutError(f"What served did not end within {ENDS_WITHIN:g} s, and was given up")
     await shell.task
 
 
@@ -73,6 +89,8 @@ class _Shell:
         if not self.task.done():
             logger.info("Stopping")
         self._stop.set()
+        await asyncio.wait([self.task], timeout=ENDS_WITHIN)
+        self.task.cancel()
         await asyncio.wait([self.task])
         self._cancel_leftovers()
 

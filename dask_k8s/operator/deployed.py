@@ -7,8 +7,9 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from dask_k8s import names
 from dask_k8s.errors import AlreadyExists, Forbidden, Unavailable, Unreachable
@@ -73,7 +74,7 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
         )
         async with _probes(operator, options.probes_port):
             if _makes_its_namespace(options, client.credentials):
-                await _provide_namespace(client, names.OPERATOR_NAMESPACE)
+                await _unless(stop, _provide_namespace(client, names.OPERATOR_NAMESPACE))
             async with operator:
                 await stop.wait()
 
@@ -101,6 +102,15 @@ def _election(client: Client, options: Options) -> Election:
         terms=Terms.lasting(options.lease_duration),
         annotations={names.SERVED_NAMESPACES: served},
     )
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do some work, or give it up once ``stop`` is set."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(work), group.create_task(stop.wait())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
 
 
 async def _provide_namespace(client: Client, name: str) -> None:
@@ -131,6 +141,8 @@ async def _probes(operator: Operator, port: int | None) -> AsyncIterator[None]:
     def informers() -> list[Informer]:
         return [informer for cache in operator.caches.all() for informer in cache.informers()]
 
-    dead = lambda: probes.why_dead(informers(), operator.loop.under_way, time.monotonic())  # noqa: E731
+    def dead() -> Iterator[str]:
+        return probes.why_dead(informers(), operator.loop.under_way, time.monotonic())
+
     async with probes.answered(port, dead=dead, unready=lambda: probes.why_unready(informers())):
         yield

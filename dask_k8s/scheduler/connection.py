@@ -112,7 +112,7 @@ class Connection:
                 case SchedulerError():
                     raise type(error)(_text(f"{what}: {error}")) from error
                 case OSError() | DaskK8sError():
-                    raise SchedulerSilent(f"{what}: the connection to the scheduler broke: {error}") from error
+                    raise SchedulerSilent(f"{what}: the connection to the scheduler broke: {str(error) or type(error).__name__}") from error
             raise
 
 
@@ -153,7 +153,7 @@ async def connect(
     except SchedulerError:
         raise
     except OSError as error:
-        raise SchedulerSilent(f"No scheduler answers at {host}:{port}: {error}") from error
+        raise SchedulerSilent(f"No scheduler answers at {host}:{port}: {str(error) or type(error).__name__}") from error
     return connection
 
 

@@ -76,7 +76,7 @@ async def read(reader: asyncio.StreamReader, limits: Limits) -> Any:
     except SchedulerError:
         raise
     except (OSError, DaskK8sError) as error:  # what a port-forward's stream ends with, too
-        raise SchedulerSilent(f"The connection to the scheduler broke: {error}") from error
+        raise SchedulerSilent(f"The connection to the scheduler broke: {str(error) or type(error).__name__}") from error
     return decode(frame, elements=limits.elements, depth=limits.depth)
 
 

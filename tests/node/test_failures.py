@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,7 +17,7 @@ from devcluster import Cluster
 from tests.node.conftest import Kubectl
 
 
-def fails(kubectl: Kubectl, **arguments: object) -> tuple[StartError, float]:
+def fails(kubectl: Kubectl, **arguments: Any) -> tuple[StartError, float]:
     """The error of a start, and how many seconds it took; nothing is left of the cluster."""
     began = time.monotonic()
     options = {

@@ -47,7 +47,12 @@ def test_from_nothing_to_a_result_and_back(kubectl: Kubectl, deployed: None, ope
 
 async def test_asynchronously(kubectl: Kubectl, deployed: None) -> None:
     """``async with``, and several clusters in one process at a time."""
-    arguments = {"operator": "embedded", "namespace": kubectl.namespace, "quiet": True, "asynchronous": True}
+    arguments: dict[str, Any] = {
+        "operator": "embedded",
+        "namespace": kubectl.namespace,
+        "quiet": True,
+        "asynchronous": True,
+    }
     async with (
         KubeCluster(n_workers=1, **arguments) as one,
         KubeCluster(n_workers=1, **arguments) as two,

@@ -36,7 +36,8 @@ def running(kubectl: Kubectl, count: int) -> list[list[str]]:
 
 @contextmanager
 def forwarded(kubectl: Kubectl, ports: str) -> Iterator[int]:
-    """``kubectl port-forward svc/simple``; the local port."""
+    """``kubectl port-forward svc/simple``; the local port. kubectl gives up where nobody listens in the Pod yet."""
+    kubectl("wait", "--for=condition=SchedulerReady", "daskcluster/simple", "--timeout=90s")
     argv = ["kubectl", "-n", kubectl.namespace, "port-forward", "svc/simple", ports]
     with subprocess.Popen(argv, env=kubectl.environment, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -119,7 +120,7 @@ def test_the_seeds_own_group_says_that_it_fits_nowhere(kubectl: Kubectl, deploye
     def told() -> bool:
         group = kubectl.json("get", "daskworkergroup", "simple-highmem")
         conditions = {each["type"]: each for each in group.get("status", {}).get("conditions", [])}
-        return conditions.get("Degraded", {}).get("reason") == "Unschedulable"
+        return bool(conditions.get("Degraded", {}).get("reason") == "Unschedulable")
 
     kubectl.until(told, "the condition")
     assert "Insufficient memory" in kubectl("describe", "daskworkergroup", "simple-highmem")
@@ -158,7 +159,6 @@ def test_what_is_lost_comes_back(kubectl: Kubectl, deployed: None) -> None:
     kubectl("delete", "svc", "simple")
     kubectl.until(lambda: kubectl("get", "svc", "-o", "name").strip(), "the Service")
     running(kubectl, 3)
-    kubectl("wait", "--for=condition=Ready", "pod/simple-scheduler", "--timeout=60s")
     with forwarded(kubectl, ":8786") as port, Client(f"localhost:{port}") as client:
         client.wait_for_workers(2, timeout=60)
     kubectl("wait", "--for=condition=SchedulerStateLost", "daskcluster/simple", "--timeout=30s")

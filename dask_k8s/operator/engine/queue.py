@@ -131,6 +131,4 @@ class Queue:
             async with asyncio.timeout(delay):
                 await self._wake.wait()
         except TimeoutError:
-            pass
-        else:
-            self._wake.set()  # others wait too; each clears it when it finds nothing
+            return

@@ -1,0 +1,27 @@
+SIZE ?= node
+PYTHON = .venv/bin/python
+MAKEFLAGS += --no-print-directory
+
+.DEFAULT_GOAL = help
+.PHONY: help cluster demo test bench down
+
+help: ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+
+cluster: .venv/synced ## bring Kubernetes up, for eval "$(make cluster)"; SIZE=api needs no root, SIZE=scale adds 10 played nodes
+	@$(PYTHON) -m devcluster up --size $(SIZE)
+
+demo: .venv/synced ## see a Dask cluster come, work and go; on a cluster of yours with KUBECONTEXT=name
+	@$(PYTHON) examples/demo.py $(if $(KUBECONTEXT),--kubecontext $(KUBECONTEXT))
+
+test: .venv/synced ## run all checks and tests
+	@$(PYTHON) -m tests
+
+bench: .venv/synced ## measure against the raw limit of this machine
+	@$(PYTHON) -m benchmarks
+
+down: .venv/synced ## end and remove all of this clone's clusters
+	@$(PYTHON) -m devcluster down
+
+.venv/synced: uv.lock pyproject.toml
+	@devcluster/bootstrap.sh

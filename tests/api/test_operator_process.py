@@ -1,0 +1,256 @@
+"""``python -m dask_k8s.operator`` as a process: what it says, what it answers, how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+from aiohttp import web
+
+from dask_k8s import names
+from dask_k8s.kinds.value import value
+from dask_k8s.kube.client import Client
+from dask_k8s.kube.resources import LEASE
+from dask_k8s.operator.__main__ import run as run_deployed
+from dask_k8s.operator.deployed import Options
+from dask_k8s.operator.engine.election import Election
+from tests.api.conftest import ApiServer
+from tests.api.kube.faults import Faults
+
+WITHIN = 30.0
+ENDS_WITHIN = 5.0
+
+
+@value
+class Running:
+    """A process of the operator.
+
+    Parameters
+    ----------
+    probes
+        Where it answers.
+    log
+        The file that its standard error goes to.
+    """
+
+    process: asyncio.subprocess.Process
+    probes: str
+    log: Path
+
+    async def ask(self, path: str) -> tuple[int, str]:
+        """A probe's answer; 0 where nobody listens yet."""
+        try:
+            async with aiohttp.ClientSession() as session, session.get(self.probes + path) as answer:
+                return answer.status, await answer.text()
+        except aiohttp.ClientConnectionError:
+            return 0, ""
+
+    async def answers(self, path: str, status: int) -> str:
+        """The text of a probe once it has this status."""
+        async with asyncio.timeout(WITHIN):
+            while (answer := await self.ask(path))[0] != status:
+                assert self.process.returncode is None, self.log.read_text()
+                await asyncio.sleep(0.1)
+        return answer[1]
+
+    async def says(self, words: str) -> None:
+        """Returns once the log has these words."""
+        async with asyncio.timeout(WITHIN):
+            while words not in self.log.read_text():
+                await asyncio.sleep(0.1)
+
+    async def ends(self, within: float = ENDS_WITHIN) -> int:
+        """Its exit code."""
+        async with asyncio.timeout(within):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def operator(folder: Path, kubeconfig: str, *arguments: str) -> AsyncIterator[Running]:
+    """A process that runs until the test ends it, or the test ends."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    log = folder / f"operator-{port}.log"
+    module = ["-m", "dask_k8s.operator"]
+    with log.open("w") as file:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *module, f"--probes-port={port}", f"--kubeconfig={kubeconfig}", *arguments, stderr=file
+        )
+    try:
+        yield Running(process=process, probes=f"http://127.0.0.1:{port}", log=log)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def own_kubeconfig(apiserver: ApiServer) -> list[str]:
+    return [] if apiserver.context is None else [f"--context={apiserver.context}"]
+
+
+async def lease(client: Client, namespace: str) -> dict[str, Any]:
+    return await client.get(LEASE, namespace, names.OPERATOR)
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(WITHIN):
+        while not await holds():
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.usefixtures("crds")
+async def test_it_serves_until_a_signal_and_gives_the_lease_back(
+    apiserver: ApiServer, client: Client, namespace: str, tmp_path: Path
+) -> None:
+    """Probes are good, the Lease says whom it serves; SIGTERM ends it with code 0, and the Lease is free at once."""
+    arguments = ["-n", namespace, "--log-format=json", *own_kubeconfig(apiserver)]
+    async with operator(tmp_path, apiserver.kubeconfig, *arguments) as running:
+        assert await running.answers("/readyz", 200) == "ok\n"
+        assert await running.answers("/livez", 200) == "ok\n"
+        await running.says("Serving")
+        held = await lease(client, namespace)
+        assert held["metadata"]["annotations"] == {names.SERVED_NAMESPACES: namespace}
+        assert re.fullmatch(re.escape(socket.gethostname()) + "-[0-9a-f]{8}", held["spec"]["holderIdentity"])
+
+        running.process.send_signal(signal.SIGTERM)
+        assert await running.ends() == 0
+        assert not (await lease(client, namespace))["spec"].get("holderIdentity")
+        lines = [json.loads(line) for line in running.log.read_text().splitlines()]
+        assert [line["severity"] for line in lines] == ["info"] * len(lines)
+        assert [line["message"] for line in lines][-2:] == ["Serving", "Stopping"]
+
+
+@pytest.mark.usefixtures("crds")
+async def test_a_standby_is_ready_and_takes_over(
+    apiserver: ApiServer, client: Client, namespace: str, tmp_path: Path
+) -> None:
+    """The second of two is ready without the Lease, and holds it as soon as the first has ended."""
+    arguments = ["-n", namespace, *own_kubeconfig(apiserver)]
+    async with operator(tmp_path, apiserver.kubeconfig, *arguments) as first:
+        await first.answers("/readyz", 200)
+        holder = (await lease(client, namespace))["spec"]["holderIdentity"]
+        async with operator(tmp_path, apiserver.kubeconfig, *arguments) as second:
+            await second.answers("/readyz", 200)
+            assert (await lease(client, namespace))["spec"]["holderIdentity"] == holder
+
+            first.process.send_signal(signal.SIGTERM)
+            assert await first.ends() == 0
+
+            async def taken_over() -> bool:
+                return (await lease(client, namespace))["spec"].get("holderIdentity") not in (None, "", holder)
+
+            await eventually(taken_over)
+
+
+@asynccontextmanager
+async def proxied(apiserver: ApiServer, folder: Path) -> AsyncIterator[tuple[Faults, str]]:
+    """A proxy in front of the API server, and a kubeconfig that leads to it."""
+    async with Faults(await apiserver.log_in()) as faults:
+        cluster = {"name": "proxy", "cluster": {"server": faults.credentials().server}}
+        context = {"name": "proxy", "context": {"cluster": "proxy", "user": "nobody"}}
+        user = {"name": "nobody", "user": {}}
+        kubeconfig = folder / "proxy.kubeconfig"
+        content = {"clusters": [cluster], "contexts": [context], "users": [user], "current-context": "proxy"}
+        kubeconfig.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", **content}))
+        yield faults, str(kubeconfig)
+
+
+async def not_installed(request: web.Request) -> web.StreamResponse | None:
+    """What an API server says to the kinds before their CRDs are there."""
+    return web.Response(status=404, text="404 page not found") if names.GROUP in request.path else None
+
+
+@pytest.mark.usefixtures("crds")
+async def test_it_starts_before_the_kinds_are_there_and_goes_on_when_they_come(
+    apiserver: ApiServer, client: Client, namespace: str, tmp_path: Path
+) -> None:
+    """It holds the Lease, lives, is not ready and says why; then it serves, in the same process.
+
+    All requests are ours meanwhile: kopf's would carry its own name, and what they meet could end the process.
+    """
+    async with proxied(apiserver, tmp_path) as (faults, kubeconfig):
+        faults.trouble = not_installed
+        async with operator(tmp_path, kubeconfig, "-n", namespace) as running:
+            text = await running.answers("/readyz", 503)
+            await running.answers("/livez", 200)
+
+            async def told() -> bool:
+                return "is its CRD installed?" in (await running.ask("/readyz"))[1]
+
+            await eventually(told)
+
+            await running.says("Holding the Lease")
+            assert "daskclusters.kubernetes.dask.org" in text
+            assert "Serving" not in running.log.read_text()
+
+            faults.trouble = None
+            await running.answers("/readyz", 200)
+            await running.says("Serving")
+            running.process.send_signal(signal.SIGTERM)
+            assert await running.ends() == 0
+        assert {request.headers["User-Agent"].partition("/")[0] for request in faults.requests} == {"dask-k8s"}
+
+
+async def test_a_signal_ends_it_while_no_api_server_answers(tmp_path: Path) -> None:
+    """It waits for the API server, alive and not ready, and needs none for its own end."""
+    kubeconfig = tmp_path / "nowhere.kubeconfig"
+    kubeconfig.write_text(
+        "{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}], "
+        "clusters: [{name: c, cluster: {server: 'http://127.0.0.1:9'}}], users: [{name: u, user: {}}]}"
+    )
+    async with operator(tmp_path, str(kubeconfig), "-A") as running:
+        await running.answers("/readyz", 503)
+        await running.answers("/livez", 200)
+        running.process.send_signal(signal.SIGTERM)
+        assert await running.ends() == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        pytest.param(Options(namespaces=None, context="absent"), "gives no log-in", id="no such context"),
+        pytest.param(Options(namespaces=None, kubeconfig="/nonexistent"), "There is no kubeconfig", id="no such file"),
+    ],
+)
+def test_what_cannot_begin_ends_with_a_sentence(
+    apiserver: ApiServer, caplog: pytest.LogCaptureFixture, options: Options, sentence: str
+) -> None:
+    """Exit code 1, no traceback."""
+    assert run_deployed(replace(options, kubeconfig=options.kubeconfig or apiserver.kubeconfig)) == 1
+    assert sentence in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_a_port_that_is_taken_is_told(apiserver: ApiServer, caplog: pytest.LogCaptureFixture) -> None:
+    """Instead of an operator whose probes nobody answers."""
+    with socket.create_server(("", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        options = Options(namespaces=("default",), kubeconfig=apiserver.kubeconfig, context=apiserver.context)
+        assert run_deployed(replace(options, probes_port=port)) == 1
+    assert "address already in use" in caplog.text
+
+
+def test_a_bug_ends_the_process(
+    apiserver: ApiServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a code of its own and the traceback: a process that does nothing any more would look alive."""
+
+    async def acquire(_: Election) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(Election, "acquire", acquire)
+    options = Options(namespaces=("default",), kubeconfig=apiserver.kubeconfig, context=apiserver.context)
+    assert run_deployed(options) == 70
+    assert "KeyError: 'a bug'" in caplog.text

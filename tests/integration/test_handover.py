@@ -1,0 +1,222 @@
+"""A worker that gets SIGTERM hands its data over: real schedulers and workers, started with what the builders make.
+
+The command lines are those of the golden files. ``tini -g``, which the official image starts through, sends a signal to
+the whole process group; where there is no tini the test does that itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from distributed import Client
+
+from tests.unit.given import ROOT
+
+pytestmark = pytest.mark.filterwarnings("default")  # of distributed's own client, not ours
+
+KEYS = 20
+SECONDS = 40.0
+TINI = shutil.which("tini")
+
+
+def container_of(golden: str) -> dict[str, Any]:
+    """The first container of a Pod in a golden file."""
+    pod = yaml.safe_load((ROOT / "tests" / "golden" / f"{golden}.yaml").read_text())
+    container: dict[str, Any] = pod["spec"]["containers"][0]
+    return container
+
+
+def command_of(container: dict[str, Any], environment: dict[str, str]) -> list[str]:
+    """Its args with the environment filled in, as Kubernetes does it; ``dask`` is that of this interpreter."""
+    filled = [re.sub(r"\$\((\w+)\)", lambda match: environment[match[1]], word) for word in container["args"]]
+    assert filled[0] == "dask"
+    return [str(Path(sys.executable).with_name("dask")), *filled[1:]]
+
+
+def without_hand_over(command: list[str]) -> list[str]:
+    """The same command without what we put into it."""
+    option = next(word for word in ("--preload-nanny", "--preload") if word in command)
+    position = command.index(option)
+    return [*command[:position], *command[position + 2 :]]
+
+
+class Processes:
+    """A scheduler and its workers, as a node would run them."""
+
+    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+        self._folder = folder
+        self._stack = stack
+        self.address = ""
+
+    def scheduler(self) -> subprocess.Popen[bytes]:
+        """Started with the builder's command; only its ports are chosen by the system."""
+        container = container_of("defaults/scheduler-pod")
+        command = command_of(container, {})
+        command[command.index("--dashboard-address") + 1] = ":0"
+        contact = self._folder / "scheduler.json"
+        started = self._start([*command, "--port", "0", "--scheduler-file", str(contact)], {}, "scheduler")
+        wait_for(lambda: contact.exists() and contact.stat().st_size > 0, "the scheduler")
+        self.address = json.loads(contact.read_text())["address"]
+        return started
+
+    def worker(
+        self, golden: str, name: str, *, hand_over: bool = True, through_group: bool = False
+    ) -> subprocess.Popen[bytes]:
+        """A worker's container: its command and its environment, under another name."""
+        container = container_of(golden)
+        ours = {each["name"]: each["value"] for each in container["env"]}
+        environment = {**ours, "DASK_WORKER_NAME": name, "DASK_SCHEDULER_ADDRESS": self.address}
+        command = command_of(container, environment)
+        command[command.index("--dashboard-address") + 1] = ":0"
+        if not hand_over:
+            command = without_hand_over(command)
+        preload = self._folder / "mine.py"
+        preload.write_text(
+            "import os, pathlib\ndef dask_setup(worker):\n    pathlib.Path(os.environ['MARK']).touch()\n"
+        )
+        users = {"DASK_DISTRIBUTED__WORKER__PRELOAD": str(preload), "MARK": str(self._folder / f"{name}.mark")}
+        wrapped = [TINI, "-s", "-g", "--", *command] if TINI and through_group else command
+        return self._start(wrapped, {**environment, **users}, name)
+
+    def preloaded(self, name: str) -> bool:
+        """Whether the preload of the user's own configuration ran in this worker."""
+        return (self._folder / f"{name}.mark").exists()
+
+    def log(self, name: str) -> str:
+        """What a process said."""
+        return (self._folder / f"{name}.log").read_text()
+
+    def _start(self, command: list[str], environment: dict[str, str], name: str) -> subprocess.Popen[bytes]:
+        log = self._stack.enter_context((self._folder / f"{name}.log").open("wb"))
+        started = subprocess.Popen(
+            command,
+            env={**os.environ, **environment},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=self._folder,
+        )
+        self._stack.callback(_end, started)
+        return started
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Nothing is left of it, nor of the processes that it started and whose session it leads."""
+    children = subprocess.run(
+        ["ps", "-o", "pid=", "--sid", str(process.pid)], capture_output=True, text=True, check=False
+    ).stdout.split()
+    for pid in (str(process.pid), *children):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    process.wait()
+
+
+def terminate(process: subprocess.Popen[bytes], *, through_group: bool) -> None:
+    """SIGTERM as the kubelet sends it: to the container's first process, which may be ``tini -g``."""
+    if through_group and not TINI:
+        os.killpg(process.pid, signal.SIGTERM)
+    else:
+        process.send_signal(signal.SIGTERM)
+
+
+def wait_for(holds: Callable[[], bool], what: str) -> None:
+    """Until it holds, or the test fails."""
+    deadline = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, f"{what}: not within {SECONDS} s"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Processes]:
+    """None yet; none afterwards."""
+    with contextlib.ExitStack() as stack:
+        yield Processes(tmp_path, stack)
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """A scheduler and one worker, to which each test adds the one that goes."""
+    with contextlib.ExitStack() as stack:
+        running = Processes(tmp_path_factory.mktemp("cluster"), stack)
+        running.scheduler()
+        running.worker("seed-cluster/worker-pod", "other")
+        yield running
+
+
+@pytest.fixture
+def client(processes: Processes) -> Iterator[Client]:
+    """Of a test's own, so that its keys go with it."""
+    with Client(processes.address, set_as_default=False) as client:
+        yield client
+
+
+def _workers(client: Client) -> dict[str, str]:
+    """The addresses of the workers that the scheduler knows, by name."""
+    return {info["name"]: address for address, info in client.scheduler_info(n_workers=-1)["workers"].items()}
+
+
+def _scattered(client: Client, victim: str) -> list[Any]:
+    """Keys on both workers, a good part of them on the one that will go."""
+    client.wait_for_workers(2, timeout=SECONDS)
+    futures: list[Any] = client.scatter([f"value {index}" for index in range(KEYS)], hash=False)
+    assert KEYS / 4 < len(client.has_what()[_workers(client)[victim]]) < KEYS
+    return futures
+
+
+GOLDEN = {"nanny": "seed-cluster/worker-pod", "no nanny": "no-nanny/worker-pod"}
+
+
+@pytest.mark.parametrize("through_group", [False, True], ids=["alone", "tini -g"])
+@pytest.mark.parametrize("golden", GOLDEN.values(), ids=GOLDEN)
+def test_all_keys_survive_a_workers_sigterm(
+    processes: Processes, client: Client, golden: str, through_group: bool
+) -> None:
+    """20 of 20 keys, and the user's own preload was loaded all the same."""
+    name = f"victim-{through_group}-{golden.partition('/')[0]}"
+    victim = processes.worker(golden, name, through_group=through_group)
+    futures = _scattered(client, name)
+    terminate(victim, through_group=through_group)
+    victim.wait(SECONDS)
+    assert list(_workers(client)) == ["other"], processes.log(name)
+    assert all(client.who_has(futures).values()), processes.log(name)
+    assert client.gather(futures) == [f"value {index}" for index in range(KEYS)]
+    assert processes.preloaded(name)
+
+
+def test_without_it_a_workers_keys_are_lost(processes: Processes, client: Client) -> None:
+    """What the hand-over is for: the same command without our text loses what the worker held."""
+    victim = processes.worker("seed-cluster/worker-pod", "victim", hand_over=False)
+    futures = _scattered(client, "victim")
+    terminate(victim, through_group=False)
+    victim.wait(SECONDS)
+    wait_for(lambda: list(_workers(client)) == ["other"], "the worker's end")
+    assert sum(len(keys) for keys in client.has_what().values()) < len(futures)
+
+
+@pytest.mark.parametrize("golden", GOLDEN.values(), ids=GOLDEN)
+def test_a_dead_scheduler_keeps_no_worker_from_ending(alone: Processes, golden: str) -> None:
+    """There is nobody to hand over to: the worker goes at once, and not at the end of its grace period."""
+    scheduler = alone.scheduler()
+    worker = alone.worker(golden, "victim")
+    with Client(alone.address, set_as_default=False) as client:
+        client.wait_for_workers(1, timeout=SECONDS)
+    scheduler.kill()
+    scheduler.wait()
+    terminate(worker, through_group=False)
+    began = time.monotonic()
+    worker.wait(SECONDS)
+    assert time.monotonic() - began < 15, alone.log("victim")

@@ -1,0 +1,140 @@
+"""What was written and not yet seen: it never expires by itself, and only a later list says that it is not there."""
+
+from __future__ import annotations
+
+import pytest
+
+from dask_k8s.operator.engine.expectations import OLD, Expectations
+from dask_k8s.operator.engine.queue import Key
+
+GROUP, OTHER = Key("DaskWorkerGroup", "n", "g"), Key("DaskWorkerGroup", "n", "other")
+
+
+class Clock:
+    """A time that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The time of one test."""
+    return Clock()
+
+
+@pytest.fixture
+def expectations(clock: Clock) -> Expectations:
+    """None yet."""
+    return Expectations(clock)
+
+
+def names(expectations: Expectations, key: Key = GROUP, kind: str = "Pod") -> list[str]:
+    """What a key waits for."""
+    return [each.name for each in expectations.creations(key, kind)]
+
+
+def test_a_creation_is_expected_from_before_its_request(expectations: Expectations) -> None:
+    """Its event may be faster than its answer; each key has its own."""
+    expectations.creating(GROUP, "Pod", "w")
+    (creation,) = expectations.creations(GROUP, "Pod")
+    assert (creation.name, creation.in_flight, creation.answered) == ("w", True, None)
+    assert names(expectations, OTHER) == names(expectations, kind="Service") == []
+
+
+def test_an_answer_keeps_it_until_it_is_seen(expectations: Expectations) -> None:
+    """The next pass must not make another one, however long the cache takes."""
+    expectations.creating(GROUP, "Pod", "w")
+    expectations.created(GROUP, "Pod", "w")
+    (creation,) = expectations.creations(GROUP, "Pod")
+    assert (creation.in_flight, creation.answered) == (False, 100.0)
+    expectations.seen(GROUP, "Pod", "w")
+    assert names(expectations) == []
+
+
+def test_an_event_before_the_answer_settles_it(expectations: Expectations) -> None:
+    """The answer that comes after it expects nothing anew."""
+    expectations.creating(GROUP, "Pod", "w")
+    expectations.seen(GROUP, "Pod", "w")
+    expectations.created(GROUP, "Pod", "w")
+    assert names(expectations) == []
+
+
+def test_without_an_answer_it_is_in_doubt(expectations: Expectations) -> None:
+    """Asked for again under the same name: neither in flight nor answered."""
+    expectations.creating(GROUP, "Pod", "w")
+    expectations.doubted(GROUP, "Pod", "w")
+    (creation,) = expectations.creations(GROUP, "Pod")
+    assert (creation.in_flight, creation.answered) == (False, None)
+
+
+def test_a_refusal_expects_nothing(expectations: Expectations) -> None:
+    """The API server said no: it is not there."""
+    expectations.creating(GROUP, "Pod", "w")
+    expectations.not_created(GROUP, "Pod", "w")
+    assert names(expectations) == []
+
+
+def test_a_deleted_object_is_leaving_until_that_is_seen(expectations: Expectations) -> None:
+    """By its uid: a later object of its name is another."""
+    expectations.deleted(GROUP, "Pod", "uid")
+    assert expectations.leaving(GROUP, "uid")
+    assert not expectations.leaving(GROUP, "another")
+    assert not expectations.leaving(OTHER, "uid")
+    expectations.seen_leaving(GROUP, "uid")
+    assert not expectations.leaving(GROUP, "uid")
+
+
+@pytest.mark.parametrize(("began", "gone"), [(99.0, False), (100.0, False), (100.5, True)])
+def test_only_a_list_that_began_later_says_that_it_is_not_there(
+    expectations: Expectations, began: float, gone: bool
+) -> None:
+    """An earlier list may have been answered before the write."""
+    expectations.creating(GROUP, "Pod", "w")
+    expectations.created(GROUP, "Pod", "w")
+    expectations.deleted(GROUP, "Pod", "uid")
+    expectations.listed("Pod", began)
+    assert names(expectations) == ([] if gone else ["w"])
+    assert expectations.leaving(GROUP, "uid") is not gone
+
+
+def test_a_list_says_nothing_about_what_has_no_answer_or_is_of_another_kind(
+    expectations: Expectations, clock: Clock
+) -> None:
+    """A write in doubt may still arrive; a list of Services shows no Pod."""
+    expectations.creating(GROUP, "Pod", "in flight")
+    expectations.creating(GROUP, "Pod", "in doubt")
+    expectations.doubted(GROUP, "Pod", "in doubt")
+    expectations.listed("Pod", clock.now + 1000)
+    expectations.creating(GROUP, "Pod", "answered")
+    expectations.created(GROUP, "Pod", "answered")
+    expectations.listed("Service", clock.now + 1000)
+    assert names(expectations) == ["in flight", "in doubt", "answered"]
+
+
+def test_what_is_old_asks_for_a_list_and_stays(expectations: Expectations, clock: Clock) -> None:
+    """An expectation is never simply forgotten: beside a watch that fell silent that would make twice as many Pods."""
+    expectations.creating(GROUP, "Pod", "w")
+    expectations.created(GROUP, "Pod", "w")
+    clock.now += OLD
+    assert expectations.old() == {}
+    expectations.deleted(OTHER, "Pod", "uid")
+    clock.now += 0.1
+    assert expectations.old() == {"Pod": 100.0}
+    clock.now += OLD
+    assert expectations.old() == {"Pod": 100.0 + OLD}
+    assert names(expectations) == ["w"]
+
+
+def test_a_resource_that_is_gone_expects_nothing(expectations: Expectations) -> None:
+    """Its children go with it."""
+    expectations.creating(GROUP, "Pod", "w")
+    expectations.deleted(GROUP, "Pod", "uid")
+    expectations.creating(OTHER, "Pod", "v")
+    expectations.forget(GROUP)
+    assert names(expectations) == []
+    assert not expectations.leaving(GROUP, "uid")
+    assert names(expectations, OTHER) == ["v"]

@@ -1,0 +1,139 @@
+"""The loop: side by side, never two passes for one key; what a pass raises decides when it comes again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from dask_k8s.errors import Conflict, InvalidResource, LeadershipLost, Unavailable, Unreachable
+from dask_k8s.operator.engine.loop import CONFLICT_DELAY, Loop
+from dask_k8s.operator.engine.queue import FIRST_BACKOFF, Key, Queue
+from tests.unit import virtual_time
+
+A = Key("DaskCluster", "one", "a")
+
+
+async def passes(queue: Queue, reconcile: Callable[[Key], Awaitable[None]], seconds: float, workers: int = 4) -> Loop:
+    """So many seconds of a loop."""
+    loop = Loop(queue, reconcile, workers=workers)
+    running = asyncio.ensure_future(loop.run())
+    await asyncio.sleep(seconds)
+    running.cancel()
+    await asyncio.wait([running])
+    if not running.cancelled():
+        running.result()
+    return loop
+
+
+def times_of(errors: list[Exception | None], seconds: float = 1000) -> tuple[list[float], Loop]:
+    """When the passes for one key began, where each raises the next of these errors, or nothing."""
+
+    async def main() -> tuple[list[float], Loop]:
+        queue, began, left = Queue(jitter=lambda: 0.5), [], list(errors)
+
+        async def reconcile(key: Key) -> None:
+            assert key == A
+            began.append(asyncio.get_running_loop().time())
+            error = left.pop(0) if left else None
+            if error is not None:
+                raise error
+
+        queue.add(A)
+        return began, await passes(queue, reconcile, seconds)
+
+    return virtual_time.run(main())
+
+
+def test_a_pass_that_succeeds_does_not_come_again() -> None:
+    """Only an event, or its own wish, brings it back."""
+    began, loop = times_of([None])
+    assert (began, loop.passes, loop.failures) == ([0], 1, 0)
+
+
+@pytest.mark.parametrize("error", [Unavailable(503, "", "busy"), Unreachable("no route"), RuntimeError("a bug")])
+def test_a_pass_that_fails_comes_again_later_and_later(error: Exception) -> None:
+    """Also where the fault is ours: one resource's bug stops neither others nor itself for ever."""
+    began, loop = times_of([error] * 3)
+    assert began == pytest.approx([0, FIRST_BACKOFF, 3 * FIRST_BACKOFF, 7 * FIRST_BACKOFF])
+    assert (loop.passes, loop.failures) == (4, 3)
+
+
+def test_a_conflict_comes_again_soon_and_is_no_failure() -> None:
+    """Somebody wrote in between: the cache has caught up in a moment, however often it happens."""
+    began, loop = times_of([Conflict(409, "Conflict", "read again")] * 5)
+    assert began == pytest.approx([number * CONFLICT_DELAY for number in range(6)])
+    assert loop.failures == 0
+
+
+def test_a_success_in_between_begins_the_back_off_anew() -> None:
+    """Failures count only in a row."""
+
+    async def main() -> None:
+        queue, began = Queue(jitter=lambda: 0.5), list[float]()
+        errors: list[Exception | None] = [RuntimeError(), RuntimeError(), None, RuntimeError()]
+
+        async def reconcile(_: Key) -> None:
+            began.append(asyncio.get_running_loop().time())
+            error = errors.pop(0) if errors else None
+            if error is not None:
+                raise error
+            if errors:
+                queue.add(A)
+
+        queue.add(A)
+        await passes(queue, reconcile, 100)
+        assert began[4] - began[3] == pytest.approx(FIRST_BACKOFF)
+
+    virtual_time.run(main())
+
+
+def test_lost_leadership_ends_the_loop() -> None:
+    """Nothing may be written any more: the error leaves, in the TaskGroup's wrapping, and no pass begins after it."""
+    with pytest.raises(ExceptionGroup) as caught:
+        times_of([LeadershipLost("run out")])
+    assert caught.group_contains(LeadershipLost)
+
+
+def test_keys_go_side_by_side_and_one_key_never_twice() -> None:
+    """As many as there are workers; a slow pass keeps only its own key waiting."""
+
+    async def main() -> None:
+        queue, running, most = Queue(), list[Key](), 0
+
+        async def reconcile(key: Key) -> None:
+            nonlocal most
+            assert key not in running
+            running.append(key)
+            most = max(most, len(running))
+            await asyncio.sleep(10)
+            running.remove(key)
+
+        keys = [Key("K", "n", str(index)) for index in range(12)]
+        for key in keys * 2:
+            queue.add(key)
+        loop = asyncio.ensure_future(passes(queue, reconcile, 100))
+        await asyncio.sleep(5)
+        for key in keys[:4]:
+            queue.add(key)
+        assert (await loop).passes == 16
+        assert most == 4
+
+    virtual_time.run(main())
+
+
+@pytest.mark.parametrize(
+    ("error", "level"), [(RuntimeError("a bug"), logging.ERROR), (InvalidResource("spec", "bad"), logging.INFO)]
+)
+def test_a_bug_is_told_with_its_traceback_and_the_expected_without(
+    error: Exception, level: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An operator's log shows traces only where the code is wrong."""
+    caplog.set_level(logging.INFO)
+    times_of([error])
+    (record,) = caplog.records
+    assert record.levelno == level
+    assert bool(record.exc_info) == (level == logging.ERROR)
+    assert "DaskCluster one/a" in record.getMessage()

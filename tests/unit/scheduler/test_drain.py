@@ -1,0 +1,251 @@
+"""Workers leave a real scheduler: nothing is lost, nothing is suspicious, and who cannot leave is told why."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dask_k8s.errors import SchedulerSilent
+from dask_k8s.scheduler.connection import connect
+from dask_k8s.scheduler.drain import NOWHERE, UNMOVABLE, Drained, drain
+from dask_k8s.scheduler.rpc import SchedulerRpc
+from dask_k8s.scheduler.wire import Limits
+from tests.unit.scheduler.conftest import Partner, located, process
+from tests.unit.scheduler.servers import HELLO, heard, message, serving
+
+Start = Callable[[int], Awaitable[Partner]]
+EMPTY = Drained()
+GONE = "tcp://127.0.0.1:1"
+
+
+async def until_workers(scheduler: Partner, count: int) -> dict[str, str]:
+    """The workers by name, once there are so many."""
+    async with asyncio.timeout(30):
+        while len(workers := await scheduler.workers()) != count:
+            await asyncio.sleep(0.1)
+    return workers
+
+
+async def test_nothing_that_was_scattered_is_lost(partner: Start) -> None:
+    """300 keys that cannot be computed again, on 4 workers in processes of their own, of which 2 leave and end."""
+    scheduler = await partner(0)
+    with ExitStack() as stack:
+        running = {
+            name: stack.enter_context(process("worker", scheduler.address, name)) for name in ("a", "b", "c", "d")
+        }
+        named = await until_workers(scheduler, 4)
+        await scheduler.scene("scatter", count=300)
+        held = (await scheduler.scene("state"))["data"]
+        assert sum(held.values()) == 300
+        leaving = (named["a"], named["b"])
+        assert all(held[worker] for worker in leaving)
+        assert await drain(scheduler.rpc, leaving, timeout=30) == dict.fromkeys(leaving, EMPTY)
+        assert (await scheduler.workers()).keys() == {"c", "d"}
+        for name in ("a", "b"):
+            running[name].kill()
+            running[name].wait()
+        assert await scheduler.scene("gather") == {f"key-{n}": n for n in range(300)}
+        assert (await scheduler.scene("state"))["suspicious"] == 0
+        assert not [line for line in await scheduler.scene("logs") if "lost" in line or "lose" in line]
+
+
+@pytest.mark.parametrize("kind", ["work", "nap", "away"])
+async def test_what_runs_there_finishes_there(partner: Start, tmp_path: Path, kind: str) -> None:
+    """In a thread, on the worker's loop, or seceded; its result moves, and it runs once."""
+    scheduler = await partner(2)
+    worker, other = await scheduler.rpc.leaving_order()
+    path = {"path": str(tmp_path / "ran")} if kind == "work" else {}
+    await scheduler.scene(kind, key="key", seconds=2.0, worker=worker, **path)
+    began = time.monotonic()
+    assert await drain(scheduler.rpc, [worker], timeout=30) == {worker: EMPTY}
+    assert 1.0 < time.monotonic() - began < 6.0
+    state = await scheduler.scene("state")
+    assert state["suspicious"] == 0
+    assert state["data"] == {other: 1}
+    assert await scheduler.scene("gather") == {"key": "done"}
+    if kind == "work":
+        assert (tmp_path / "ran").read_text() == "ran\n"
+
+
+async def test_what_waits_there_runs_elsewhere(partner: Start, tmp_path: Path) -> None:
+    """A worker with one thread has a task that runs and three that wait; these are not waited for."""
+    scheduler = await partner(2)
+    worker, other = await scheduler.rpc.leaving_order()
+    for key in ("a", "b", "c", "d"):
+        await scheduler.scene("work", key=key, path=str(tmp_path / key), seconds=1.0, worker=worker)
+    began = time.monotonic()
+    assert await drain(scheduler.rpc, [worker], timeout=60) == {worker: EMPTY}
+    assert time.monotonic() - began < 10
+    assert await scheduler.scene("gather") == dict.fromkeys("abcd", "done")
+    state = await scheduler.scene("state")
+    assert state["suspicious"] == 0
+    assert state["data"] == {other: 4}
+    assert [(tmp_path / key).read_text() for key in "abcd"] == ["ran\n"] * 4
+
+
+async def test_what_runs_too_long_runs_again_elsewhere(partner: Start, tmp_path: Path) -> None:
+    """The time-out ends the waiting, and makes no task suspicious."""
+    scheduler = await partner(2)
+    worker, other = await scheduler.rpc.leaving_order()
+    await scheduler.scene("work", key="key", path=str(tmp_path / "ran"), seconds=4.0, worker=worker)
+    began = time.monotonic()
+    assert await drain(scheduler.rpc, [worker], timeout=1.0) == {worker: EMPTY}
+    assert time.monotonic() - began < 3
+    assert (await scheduler.scene("state"))["suspicious"] == 0
+    assert await scheduler.rpc.processing([other]) == {other: 1}
+
+
+async def test_the_last_holder_is_refused(partner: Start) -> None:
+    """There is nowhere to put its data; it stays, and goes on."""
+    scheduler = await partner(1)
+    (worker,) = await scheduler.rpc.leaving_order()
+    await scheduler.scene("scatter", count=3)
+    assert await drain(scheduler.rpc, [worker], timeout=10) == {worker: Drained(refused=NOWHERE)}
+    assert (await scheduler.scene("state"))["data"] == {worker: 3}
+    assert await scheduler.scene("gather") == {"key-0": 0, "key-1": 1, "key-2": 2}
+    async with asyncio.timeout(5):
+        while await scheduler.rpc.running() != {worker}:
+            await asyncio.sleep(0.02)
+
+
+async def test_all_workers_can_leave_when_they_hold_nothing(partner: Start) -> None:
+    """There is nothing to put anywhere."""
+    scheduler = await partner(2)
+    workers = await scheduler.rpc.leaving_order()
+    assert await drain(scheduler.rpc, workers, timeout=10) == dict.fromkeys(workers, EMPTY)
+    assert await scheduler.rpc.leaving_order() == ()
+
+
+async def test_a_worker_with_an_actor_is_refused_and_the_others_leave(partner: Start) -> None:
+    """An actor cannot be moved."""
+    scheduler = await partner(3)
+    acting, leaving, _ = await scheduler.rpc.leaving_order()
+    await scheduler.scene("actor", worker=acting)
+    assert await drain(scheduler.rpc, [acting, leaving], timeout=10) == {
+        acting: Drained(refused=UNMOVABLE),
+        leaving: EMPTY,
+    }
+
+
+async def test_a_worker_that_is_gone_is_empty(partner: Start) -> None:
+    """Nothing of it can be kept, so nothing is waited for."""
+    scheduler = await partner(1)
+    assert await drain(scheduler.rpc, [GONE], timeout=10) == {GONE: EMPTY}
+
+
+async def test_nobody_is_drained_at_once(partner: Start) -> None:
+    """An empty choice is a choice."""
+    scheduler = await partner(1)
+    assert await drain(scheduler.rpc, [], timeout=10) == {}
+
+
+async def test_a_drain_that_was_cancelled_can_begin_anew(partner: Start, tmp_path: Path) -> None:
+    """Over another connection: the one that it was cancelled on may be in the middle of a reply."""
+    scheduler = await partner(2)
+    worker, _ = await scheduler.rpc.leaving_order()
+    await scheduler.scene("work", key="key", path=str(tmp_path / "ran"), seconds=2.0, worker=worker)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await drain(scheduler.rpc, [worker], timeout=30)
+    async with aclosing(await connect(*located(scheduler.address))) as connection:
+        assert await drain(SchedulerRpc(connection), [worker], timeout=30) == {worker: EMPTY}
+    assert await scheduler.scene("gather") == {"key": "done"}
+    assert (tmp_path / "ran").read_text() == "ran\n"
+
+
+async def answer(*replies: Any, then: Callable[[], Any]) -> Any:
+    """A drain of one worker, by a scheduler that gives these replies, and then does not."""
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(message(HELLO))
+        await heard(reader)
+        for reply in replies:
+            await heard(reader)
+            writer.write(message(reply))
+        await heard(reader)
+        await then()
+
+    async with serving(behave) as address:
+        connection = await connect(*address, limits=Limits(seconds=0.3))
+        async with aclosing(connection):
+            return await drain(SchedulerRpc(connection), ["w"], timeout=0.2)
+
+
+async def test_data_that_does_not_move_in_time_is_refused() -> None:
+    """The time-out of the drain, not of other calls, and its own words."""
+    drained = await answer(then=asyncio.Event().wait)
+    assert drained == {"w": Drained(refused="Its data was not moved within 0.2 s.")}
+
+
+async def leave() -> None:
+    """Go away."""
+
+
+async def test_a_scheduler_that_goes_away_is_silent_and_refuses_nothing() -> None:
+    """The connection breaks before the time is over."""
+    with pytest.raises(SchedulerSilent):
+        await answer(then=leave)
+
+
+async def test_a_scheduler_that_falls_silent_after_the_first_step_is_silent() -> None:
+    """The data has moved; what runs there is not known."""
+    with pytest.raises(SchedulerSilent):
+        await answer({"w": {}}, then=asyncio.Event().wait)
+
+
+WORKER = {"name": "w", "status": "closing_gracefully", "nthreads": 1, "memory_limit": 0}
+
+
+async def asked(
+    executing: Callable[[int], int], seen: Callable[[int], float], timeout: float
+) -> tuple[list[str], float]:
+    """The ops of a drain whose worker has a task, and heartbeats by the number of the question; and how long it took."""
+    ops: list[str] = []
+
+    def reply(op: str) -> Any:
+        number = ops.count("identity")
+        counts = {"executing": executing(number)}
+        told = {**WORKER, "metrics": {"task_counts": counts}, "last_seen": seen(number)}
+        return {
+            "ncores": {"w": 1},
+            "processing": {"w": ["task"]},
+            "identity": {"id": "s", "address": "a", "workers": {"w": told}},
+            "retire_workers": {"w": {}},
+        }[op]
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(message(HELLO))
+        await heard(reader)
+        while True:
+            ops.append((await heard(reader))["op"])
+            writer.write(message(reply(ops[-1])))
+
+    async with serving(behave) as address, aclosing(await connect(*address)) as connection:
+        began = time.monotonic()
+        assert await drain(SchedulerRpc(connection), ["w"], timeout=timeout) == {"w": EMPTY}
+        return ops, time.monotonic() - began
+
+
+async def test_a_worker_is_idle_once_two_new_heartbeats_have_come() -> None:
+    """The first may have been written before the worker knew that it retires."""
+    ops, _ = await asked(executing=lambda number: 0, seen=float, timeout=30)
+    assert ops.count("identity") == 3
+    assert ops[-1] == "retire_workers"
+
+
+async def test_an_old_heartbeat_says_nothing() -> None:
+    """A worker that is not heard any more may still be at work: only the time-out ends that."""
+    _, took = await asked(executing=lambda number: 0, seen=lambda number: 1.0, timeout=1.5)
+    assert took >= 1.5
+
+
+async def test_a_worker_that_executes_is_waited_for() -> None:
+    """However many heartbeats come."""
+    ops, _ = await asked(executing=lambda number: number < 4, seen=float, timeout=30)
+    assert ops.count("identity") == 4
