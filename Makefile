@@ -2,6 +2,11 @@ SIZE ?= node
 PYTHON = .venv/bin/python
 MAKEFLAGS += --no-print-directory
 
+# Under sudo Python would leave compiled modules of root's in the checkout of another.
+ifdef SUDO_UID
+export PYTHONDONTWRITEBYTECODE = 1
+endif
+
 .DEFAULT_GOAL = help
 .PHONY: help cluster demo test bench down
 

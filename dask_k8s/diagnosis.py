@@ -72,7 +72,9 @@ def of_pod(pod: Manifest, events: Iterable[str] = ()) -> Diagnosis | None:
 
 
 def _findings(pod: Manifest, events: tuple[str, ...]) -> Iterator[Diagnosis]:
-    """The likeliest cause first."""
+    """The likeliest cause first; how a Pod ends that is being deleted is nobody's trouble."""
+    if "deletionTimestamp" in pod["metadata"]:
+        return
     name = pod["metadata"]["name"]
     status: Mapping[str, Any] = pod.get("status") or {}
     if status.get("reason") == "Evicted":

@@ -5,7 +5,7 @@
     DaskK8sError
     ├── InvalidResource (ValueError)      mend the field that the message names, then ask again
     ├── ConflictingArguments (TypeError)  mend the call
-    ├── StartError                        a cluster that did not start: step, cause and mend
+    ├── StartError (RuntimeError)         a cluster that did not start: step, cause and mend
     │   └── StartTimeout (TimeoutError)   … within its time; asking again may help
     ├── NotFound (LookupError)            no cluster of that name
     ├── NoCredentials                     no way to log in to a cluster: name a kubeconfig, or mend it

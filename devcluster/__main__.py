@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import get_args
 
 from devcluster import Cluster, Kind, Refused, check, down, up
+from devcluster.build import FOR_PEOPLE
 from devcluster.console import say
-from devcluster.instances import instance, instances
+from devcluster.instances import instance_of, instances
 from devcluster.supplies import supply
 
 
@@ -74,17 +75,17 @@ def status(arguments: argparse.Namespace) -> int:
 def execute(arguments: argparse.Namespace) -> int:
     """Become a program in the cluster's network."""
     words = arguments.program[1:] if arguments.program[:1] == ["--"] else arguments.program
-    each = instance(arguments.size)
+    each = instance_of(arguments.size)
     if each.record is None or not words:
         raise Refused(f"There is no cluster: make cluster SIZE={arguments.size}" if words else "Which program?")
-    cluster = Cluster(kind=arguments.size, instance=each, bin=supply("api").bin)
+    cluster = Cluster(kind=arguments.size, instance=each, bin=supply("api").bin / FOR_PEOPLE)
     command = cluster.inside(words)
     os.execvpe(command[0], command, {**os.environ, **cluster.environment()})
 
 
 def build(arguments: argparse.Namespace) -> int:
     """Build what a cluster needs, and start nothing."""
-    check.require(arguments.size)
+    check.require(arguments.size, runs=False)
     supply(arguments.size)
     return 0
 

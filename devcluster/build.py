@@ -18,6 +18,9 @@ from devcluster.console import Refused, say
 from devcluster.home import cache_folder, give, make_folder, owner
 from devcluster.instances import Kind, Lock
 
+FOR_PEOPLE = "bin"
+"""The folder of what a person runs: it goes to their PATH, on which a ``pause`` would surprise."""
+
 PERIOD = 10.0
 """Seconds between two lines of progress."""
 
@@ -30,6 +33,7 @@ class Binary:
     package: str
     module: Path = versions.SOURCES
     called: tuple[str, ...] = ()
+    """Further names, as links to it."""
     needed_by: tuple[Kind, ...]
     minutes: float
     """What its build takes on two cores from nothing, measured, to say what remains."""
@@ -45,7 +49,7 @@ BINARIES = (
             "kube-controller-manager",
             "kube-proxy",
             "kube-scheduler",
-            "kubectl",
+            f"{FOR_PEOPLE}/kubectl",
             "kubelet",
         ),
         needed_by=("api", "node", "scale"),
@@ -66,14 +70,17 @@ BINARIES = (
 def binaries(kind: Kind) -> Path:
     """The folder that holds every binary that a cluster of this kind runs; what is missing is built."""
     folder = make_folder(cache_folder() / f"kubernetes-{versions.kubernetes()}-{sources_key()}")
+    make_folder(folder / FOR_PEOPLE)
     wanted = [binary for binary in BINARIES if kind in binary.needed_by]
-    if all((folder / binary.name).exists() for binary in wanted):
+    if all((folder / name).exists() for binary in wanted for name in (binary.name, *binary.called)):
         return folder
     with Lock(folder.with_name(f"{folder.name}.lock"), "a build by another process"):
         missing = [binary for binary in wanted if not (folder / binary.name).exists()]
         for position, binary in enumerate(missing):
             later = sum(other.minutes for other in missing[position + 1 :])
             build(binary, folder, later)
+        for binary in wanted:
+            link(binary, folder)
     return folder
 
 
@@ -87,7 +94,7 @@ def sources_key() -> str:
 
 
 def build(binary: Binary, folder: Path, minutes_later: float) -> None:
-    """Build one binary and put it under its names."""
+    """Build one binary."""
     go = toolchain()
     with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as scratch:
         give(Path(scratch))
@@ -96,10 +103,15 @@ def build(binary: Binary, folder: Path, minutes_later: float) -> None:
         total = package_count(go, binary)
         follow(binary, run_go(go, arguments, binary.module), total, minutes_later)
         product.rename(folder / binary.name)
+
+
+def link(binary: Binary, folder: Path) -> None:
+    """Put a binary under its further names."""
     for name in binary.called:
-        (folder / name).unlink(missing_ok=True)
-        (folder / name).symlink_to(binary.name)
-        give(folder / name)
+        path = folder / name
+        if not path.exists():
+            path.symlink_to(os.path.relpath(folder / binary.name, path.parent))
+            give(path)
 
 
 def linker_flags() -> str:
@@ -129,13 +141,22 @@ def follow(binary: Binary, compiled: Iterator[str], total: int, minutes_later: f
         now = time.monotonic()
         if now - last >= PERIOD:
             last = now
-            left = max(binary.minutes * (1 - done / total), 0) + minutes_later
+            left = minutes_left(binary, done / total, (now - began) / 60) + minutes_later
             say(binary.name, f"{done}/{total} packages after {now - began:.0f} s; about {left:.1f} minutes remain")
     say(binary.name, f"built in {time.monotonic() - began:.0f} s")
 
 
+def minutes_left(binary: Binary, done: float, minutes: float) -> float:
+    """What a build that is so far after so long will still take: as on other machines first, then as on this one."""
+    pace = minutes / done if done > 1 / 20 else binary.minutes
+    return pace * (1 - done)
+
+
 def run_go(go: str, arguments: Sequence[str], module: Path) -> Iterator[str]:
-    """Run Go in a module, and yield its lines; the person's own settings for Go's caches and proxy hold."""
+    """Run Go in a module, and yield the names of packages that it prints; any other line is kept for an error.
+
+    The person's own settings for Go's caches and proxy hold.
+    """
     person = owner()
     environment = {
         **person.environment(),
@@ -144,7 +165,7 @@ def run_go(go: str, arguments: Sequence[str], module: Path) -> Iterator[str]:
         "GOWORK": "off",
         "GOTOOLCHAIN": "local",
     }
-    lines: list[str] = []
+    said: list[str] = []
     with subprocess.Popen(
         [go, *arguments],
         cwd=module,
@@ -156,11 +177,12 @@ def run_go(go: str, arguments: Sequence[str], module: Path) -> Iterator[str]:
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            lines.append(line)
-            if not line.startswith("go: "):
+            if " " in line:
+                said.append(line)
+            else:
                 yield line
     if process.returncode != 0:
-        raise Refused(f"go {arguments[0]} failed in {module}:\n{''.join(lines[-20:])}")
+        raise Refused(f"go {arguments[0]} failed in {module}:\n{''.join(said[-20:])}")
 
 
 def toolchain() -> str:
@@ -174,9 +196,12 @@ def toolchain() -> str:
 
 def go_version(go: str) -> tuple[int, ...]:
     """The version of a Go toolchain; nothing if it does not run."""
-    environment = {**owner().environment(), "GOTOOLCHAIN": "local"}
-    told = subprocess.run([go, "version"], capture_output=True, text=True, check=False, env=environment).stdout
-    numbers = re.search(r"go(\d+)\.(\d+)", told)
+    person = owner()
+    environment = {**person.environment(), "GOTOOLCHAIN": "local"}
+    done = subprocess.run(
+        [go, "version"], capture_output=True, text=True, check=False, env=environment, **person.subprocess
+    )
+    numbers = re.search(r"go(\d+)\.(\d+)", done.stdout)
     return tuple(map(int, numbers.groups())) if numbers else ()
 
 

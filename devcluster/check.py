@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,22 @@ from devcluster.home import cache_folder
 from devcluster.instances import Kind
 
 GIB = 1 << 30
-DISK = {"api": 6, "node": 9, "scale": 10}
-"""GiB that Go's caches, the environment, the image and the cluster's state take together, from nothing."""
-MEMORY = {"api": 3, "node": 4, "scale": 6}
-"""GiB that the build takes, which needs more than the cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """How much a cluster of a kind takes, in GiB, measured and rounded up."""
+
+    memory: int
+    disk: int
+
+
+TO_BUILD: Mapping[Kind, Need] = {"api": Need(3, 6), "node": Need(4, 9), "scale": Need(5, 10)}
+"""From nothing: Go's caches and its linker are what is large."""
+
+TO_RUN: Mapping[Kind, Need] = {"api": Need(1, 1), "node": Need(2, 2), "scale": Need(4, 3)}
+"""Once something has been built."""
+
 FAMILIES = {"debian", "ubuntu"}
 
 
@@ -33,9 +45,10 @@ class Finding:
     mend: str = ""
 
 
-def require(kind: Kind) -> None:
-    """Raise, with every mend, if this machine cannot have a cluster of this kind."""
-    if bad := [finding for finding in findings(kind) if not finding.good]:
+def require(kind: Kind, *, runs: bool) -> None:
+    """Raise, with every mend, if this machine cannot have a cluster of this kind, or mend the one that runs."""
+    looked_at = rights(kind) if runs else findings(kind)
+    if bad := [finding for finding in looked_at if not finding.good]:
         lines = [f"{finding.subject}: {finding.found}. {finding.mend}" for finding in bad]
         raise Refused("This machine lacks something:\n" + "\n".join(f"  {line}" for line in lines))
 
@@ -50,12 +63,13 @@ def show(kind: Kind) -> bool:
 
 def findings(kind: Kind) -> Iterator[Finding]:
     """Everything that a cluster of this kind needs, looked at."""
+    built = any(cache_folder().glob("kubernetes-*/kubenode"))
     yield system(kind)
     yield python()
-    yield memory(MEMORY[kind])
-    yield disk(cache_folder(), DISK[kind])
+    yield from rights(kind)
+    yield memory((TO_RUN if built else TO_BUILD)[kind].memory)
+    yield disk(cache_folder(), (TO_RUN if built else TO_BUILD)[kind].disk)
     if kind != "api":
-        yield root()
         yield programs()
         yield file_system(cache_folder())
 
@@ -89,14 +103,15 @@ def python() -> Finding:
     )
 
 
-def root() -> Finding:
+def rights(kind: Kind) -> Iterator[Finding]:
     """Namespaces, mounts and iptables are root's."""
-    return Finding(
-        subject="rights",
-        found="root" if os.geteuid() == 0 else "not root",
-        good=os.geteuid() == 0,
-        mend="A node needs root: put sudo in front. Without root: make cluster SIZE=api",
-    )
+    if kind != "api":
+        yield Finding(
+            subject="rights",
+            found="root" if os.geteuid() == 0 else "not root",
+            good=os.geteuid() == 0,
+            mend="A node needs root: put sudo in front. Without root: make cluster SIZE=api",
+        )
 
 
 def memory(gib: int) -> Finding:
@@ -112,14 +127,13 @@ def memory(gib: int) -> Finding:
 
 
 def disk(folder: Path, gib: int) -> Finding:
-    """What is free where the cache lies; less is needed once something has been built."""
+    """What is free where the cache lies."""
     free = shutil.disk_usage(folder).free / GIB
-    needed = gib if not list(folder.glob("kubernetes-*/kubenode")) else 3
     return Finding(
         subject="disk",
         found=f"{free:.1f} GiB free at {folder}",
-        good=free >= needed,
-        mend=f"{needed} GiB are needed: make room, or let XDG_CACHE_HOME name a folder on a larger disk",
+        good=free >= gib,
+        mend=f"{gib} GiB are needed: make room, or let XDG_CACHE_HOME name a folder on a larger disk",
     )
 
 

@@ -8,13 +8,13 @@ import shutil
 from devcluster import cgroups, network, node
 from devcluster.cluster import INIT
 from devcluster.console import Refused, say
-from devcluster.instances import Instance, Kind, Record, instance, instances
+from devcluster.instances import Instance, Kind, Record, instance_of, instances
 from devcluster.packages import tools
 
 
-def down(kind: Kind | None = None, name: str = "") -> None:
+def down(kind: Kind | None = None, instance: str = "") -> None:
     """Take down this clone's cluster of a kind, or all of this clone's clusters."""
-    for each in instances() if kind is None else [instance(kind, name)]:
+    for each in instances() if kind is None else [instance_of(kind, instance)]:
         with each.lock():
             take_down(each)
 

@@ -6,6 +6,7 @@ from urllib.error import HTTPError
 
 from devcluster import api
 from devcluster.components import FAKE_NODES, Site
+from devcluster.processes import wait_for
 
 NODES = 10
 PODS_A_NODE = 1100
@@ -13,13 +14,21 @@ PODS_A_NODE = 1100
 
 
 def add(site: Site) -> None:
-    """Make the nodes that are missing."""
+    """Make the nodes that are missing, and wait until all of them are ready."""
     for number in range(NODES):
         try:
             api.request(site.pki, f"{site.server}/api/v1/nodes", method="POST", body=manifest(f"kwok-{number}"))
         except HTTPError as error:
             if error.code != 409:
                 raise
+    wait_for(lambda: all_ready(site), 30, "KWOK does not play its nodes")
+
+
+def all_ready(site: Site) -> bool:
+    """Whether each node says that it is ready."""
+    nodes = api.request(site.pki, f"{site.server}/api/v1/nodes?labelSelector=type%3Dkwok")["items"]
+    conditions = [one for node in nodes for one in node["status"].get("conditions", ())]
+    return [one["status"] for one in conditions if one["type"] == "Ready"] == ["True"] * NODES
 
 
 def remove(site: Site) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -34,26 +35,35 @@ class Owner:
 
 @cache
 def owner() -> Owner:
-    """The person who asked."""
-    borrowed = os.geteuid() == 0 and os.environ.get("SUDO_UID", "0") != "0"
-    uid = int(os.environ["SUDO_UID"]) if borrowed else os.geteuid()
+    """The person who asked for what this process does."""
+    return owner_in(os.environ, os.geteuid())
+
+
+def owner_in(environment: Mapping[str, str], euid: int) -> Owner:
+    """The person behind an effective user and its environment."""
+    borrowed = euid == 0 and environment.get("SUDO_UID", "0") != "0"
+    uid = int(environment["SUDO_UID"]) if borrowed else euid
     try:
         entry = pwd.getpwuid(uid)
         name, gid, home = entry.pw_name, entry.pw_gid, entry.pw_dir
     except KeyError:  # a container that runs under a number without a name
         name, gid, home = str(uid), os.getegid(), "/"
     if not borrowed:
-        home = os.environ.get("HOME", home)
+        home = environment.get("HOME", home)
     return Owner(uid=uid, gid=gid, name=name, home=Path(home), borrowed_root=borrowed)
 
 
 def cache_folder() -> Path:
     """The folder that holds all that is built, and the state of running clusters."""
-    person = owner()
-    # sudo may keep the variable or not; under it only one that points into the person's own home can be meant.
-    told = os.environ.get("XDG_CACHE_HOME", "")
-    of_theirs = told.startswith("/") and (not person.borrowed_root or Path(told).is_relative_to(person.home))
-    return make_folder((Path(told) if of_theirs else person.home / ".cache") / "dask-k8s")
+    return make_folder(cache_folder_of(owner(), os.environ))
+
+
+def cache_folder_of(person: Owner, environment: Mapping[str, str]) -> Path:
+    """Where a person's cache lies; as the XDG specification says, a relative path in the variable is ignored."""
+    told = environment.get("XDG_CACHE_HOME", "")
+    # root's own cache is not the person's, should sudo hand root's variable on.
+    named = told.startswith("/") and not (person.borrowed_root and Path(told).is_relative_to("/root"))
+    return (Path(told) if named else person.home / ".cache") / "dask-k8s"
 
 
 def make_folder(path: Path) -> Path:

@@ -13,15 +13,16 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from devcluster import layers
-from devcluster.console import Refused
+from devcluster.console import Refused, told
 from devcluster.contents import ENVIRONMENT, environment_layer, package_layer
 from devcluster.layers import Layer, Writer
 from devcluster.packages import Tools
@@ -43,8 +44,8 @@ class Image:
     @property
     def key(self) -> str:
         """Changes with anything in the image."""
-        told = [*self.tags, *(layer.digest for layer in self.layers), json.dumps(self.config, sort_keys=True)]
-        return hashlib.sha256("\n".join(told).encode()).hexdigest()
+        content = [*self.tags, *(layer.digest for layer in self.layers), json.dumps(self.config, sort_keys=True)]
+        return hashlib.sha256("\n".join(content).encode()).hexdigest()
 
 
 def dask_image(tools: Tools) -> Image:
@@ -72,35 +73,57 @@ def tags() -> tuple[str, ...]:
     return (f"{dask}:latest", f"{dask}:{version('dask')}-{python}", f"{dask}-k8s-operator:{version('dask-k8s')}")
 
 
-def import_image(image: Image, tools: Tools, socket: Path, *, held: Layer | None = None) -> None:
-    """Give an image to containerd; a layer that it holds already is not sent again."""
-    command = [tools.find("ctr"), f"--address={socket}", "--namespace=k8s.io", "images", "import", "-"]
-    with subprocess.Popen(
-        command,
-        env=tools.environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stderr is not None
-        try:
-            archive(image, process.stdin, held)
-            process.stdin.close()
-        except BrokenPipeError:
-            pass  # what ctr says below tells more
-        said = process.stderr.read().decode()
-    if process.returncode != 0:
-        raise Refused(f"containerd does not take the image {image.tags[0]}: {said.strip()}")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """The images that a containerd has been given, remembered in a file."""
+
+    marks: Path
+    socket: Path
+    tools: Tools
+
+    def give(self, image: Image) -> None:
+        """Give it an image, but for the layers that it has; nothing if it has all of it."""
+        given: dict[str, Any] = json.loads(self.marks.read_text()) if self.marks.exists() else {}
+        before = given.get(image.tags[0], {"key": None, "layers": []})
+        if before["key"] == image.key:
+            return
+        with told("image", f"importing {', '.join(image.tags)}"):
+            try:
+                self._send(image, held=frozenset(before["layers"]))
+            except Refused:
+                if before["key"] is None:
+                    raise
+                self._send(image, held=frozenset())  # someone has removed there what it was given
+        given[image.tags[0]] = {"key": image.key, "layers": [layer.digest for layer in image.layers]}
+        self.marks.write_text(json.dumps(given))
+
+    def _send(self, image: Image, held: frozenset[str]) -> None:
+        arguments = [f"--address={self.socket}", "--namespace=k8s.io", "images", "import", "-"]
+        with subprocess.Popen(
+            [self.tools.find("ctr"), *arguments],
+            env=self.tools.environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        ) as process:
+            assert process.stdin is not None
+            assert process.stderr is not None
+            # Where ctr hangs up, what it says tells more than the broken pipe.
+            with suppress(BrokenPipeError):
+                archive(image, process.stdin, held)
+                process.stdin.close()
+            said = process.stderr.read().decode()
+        if process.returncode != 0:
+            raise Refused(f"containerd does not take the image {image.tags[0]}: {said.strip()}")
 
 
-def archive(image: Image, output: IO[bytes], held: Layer | None = None) -> None:
-    """Write an image as an OCI archive, one entry of its index for each tag, but for the layer that is held."""
+def archive(image: Image, output: IO[bytes], held: frozenset[str] = frozenset()) -> None:
+    """Write an image as an OCI archive, one entry of its index for each tag, without layers of these digests."""
     with tarfile.open(fileobj=output, mode="w|") as tar:
         described = []
         for layer in image.layers:
             described.append(_descriptor(f"{TYPE}.layer.v1.tar", layer.digest, layer.path.stat().st_size))
-            if held is None or layer.digest != held.digest:
+            if layer.digest not in held:
                 tar.add(layer.path, f"blobs/sha256/{layer.digest}", recursive=False)
         config = _blob(tar, f"{TYPE}.config.v1+json", _config(image))
         content = {"schemaVersion": 2, "mediaType": f"{TYPE}.manifest.v1+json", "config": config, "layers": described}

@@ -111,8 +111,8 @@ def clone_id(checkout: Path = versions.CHECKOUT) -> str:
     return hashlib.sha256(os.fsencode(checkout.resolve())).hexdigest()[:8]
 
 
-def instance(kind: Kind, name: str = "") -> Instance:
-    """The instance for a kind; a node and the same at scale are one."""
+def instance_of(kind: Kind, name: str = "") -> Instance:
+    """The instance for a kind, one of several where they have names; a node and the same at scale are one."""
     words = [clone_id(), "api" if kind == "api" else "node", *([name] if name else [])]
     full = "-".join(words)
     return Instance(name=full, folder=cache_folder() / "clusters" / full)

@@ -18,6 +18,7 @@ import os
 import socket
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000
@@ -53,21 +54,24 @@ def shadow(folder: str, private: set[str]) -> None:
     """Cover a folder by one with the same entries, but for the private ones, that takes new ones."""
     original = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     mount("tmpfs", folder, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
-    below = f"/proc/self/fd/{original}"
-    for entry in Path(below).iterdir():
-        if entry.name in private:
-            continue
-        target = f"{folder}/{entry.name}"
-        mode = entry.lstat().st_mode
-        if stat.S_ISLNK(mode):
-            Path(target).symlink_to(entry.readlink())
-            continue
-        if stat.S_ISDIR(mode):
-            Path(target).mkdir()
-        else:
-            Path(target).touch()
-        mount(str(entry), target, None, MS_BIND | MS_REC)
+    for entry in Path(f"/proc/self/fd/{original}").iterdir():
+        with suppress(FileNotFoundError):  # programs come and go with their files in /run
+            if entry.name not in private:
+                show(entry, Path(folder, entry.name))
     os.close(original)
+
+
+def show(entry: Path, target: Path) -> None:
+    """Let an entry of a covered folder be seen where it was."""
+    mode = entry.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        target.symlink_to(entry.readlink())
+        return
+    if stat.S_ISDIR(mode):
+        target.mkdir()
+    else:
+        target.touch()
+    mount(str(entry), str(target), None, MS_BIND | MS_REC)
 
 
 def furnish(own: str) -> None:

@@ -7,6 +7,7 @@ import io
 import os
 import tarfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -94,12 +95,10 @@ def layer(kind: str, key: str, fill: Callable[[Writer], None]) -> Layer:
 
 def write(path: Path, noted: Path, fill: Callable[[Writer], None]) -> None:
     """Write a layer, and its digest last: a layer without one is not whole."""
-    with path.open("wb") as file:
-        writer = Writer(file)
+    with path.open("wb") as file, closing(Writer(file)) as writer:
         fill(writer)
-        writer.close()
-    with path.open("rb") as file:
-        noted.write_text(hashlib.file_digest(file, "sha256").hexdigest())
+    with path.open("rb") as written:
+        noted.write_text(hashlib.file_digest(written, "sha256").hexdigest())
     give(path)
     give(noted)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from devcluster.console import Refused
 from devcluster.packages import Tools
@@ -15,6 +17,9 @@ RANGE = ipaddress.ip_network("198.18.0.0/16")
 
 SLOTS = 250
 PREFIX = "dask-k8s-"
+
+BRIDGE_FILTER = Path("/proc/sys/net/bridge")
+"""Is there while the module ``br_netfilter`` is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ class Link:
 
 def connect(tools: Tools, init: Process, first: int) -> Link:
     """Give the namespace of a process a network, in the first free slot from one on."""
+    filter_bridges(tools)
     link = occupy(tools, init, first)
     tools.run("ip", "address", "add", f"{link.machine}/30", "dev", link.interface)
     tools.run("ip", "link", "set", link.interface, "up")
@@ -55,6 +61,18 @@ def connect(tools: Tools, init: Process, first: int) -> Link:
         tools.run("ip", *words.split(), before=inside)
     tools.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward", before=inside)
     return link
+
+
+def filter_bridges(tools: Tools) -> None:
+    """Let iptables see what a bridge carries: else a Pod gets no answer from a Service whose Pod is its neighbour."""
+    if BRIDGE_FILTER.exists():
+        return
+    # A module stays with the machine until its next boot, and does nothing there by itself.
+    tools.run("modprobe", "br_netfilter", check=False)
+    if not BRIDGE_FILTER.exists():
+        raise Refused(
+            f"The kernel has no module br_netfilter: Services would not work. Its version: {os.uname().release}"
+        )
 
 
 def occupy(tools: Tools, init: Process, first: int) -> Link:

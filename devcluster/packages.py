@@ -119,6 +119,7 @@ def name_iptables(root: Path) -> None:
         link = root / "usr/sbin" / name
         if not link.exists():
             link.symlink_to("xtables-nft-multi")
+            give(link)
 
 
 class Apt:

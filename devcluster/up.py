@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
@@ -11,14 +10,15 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from devcluster import api, check, fakes, node
-from devcluster.certificates import Authority, kubeconfig, write_secret, write_signing_key
+from devcluster.build import FOR_PEOPLE
 from devcluster.cluster import INIT, Cluster
-from devcluster.components import API_SERVICE, CONTAINERD, NODE, Component, Site, components
-from devcluster.console import say, told
+from devcluster.components import CONTAINERD, NODE, Component, Site, components
+from devcluster.console import say
 from devcluster.down import take_down
 from devcluster.home import give_all, make_folder
-from devcluster.image import import_image
-from devcluster.instances import Instance, Kind, Record, instance
+from devcluster.image import Given
+from devcluster.instances import Instance, Kind, Record, instance_of
+from devcluster.pki import certify
 from devcluster.processes import boot_id, wait_for
 from devcluster.starting import PATIENCE, Starter
 from devcluster.supplies import NodeSupplies, Supplies, supply
@@ -27,16 +27,16 @@ ETCD_PORTS = (2379, 2380)
 API_PORT = 6443
 
 
-def up(kind: Kind, name: str = "") -> Cluster:
+def up(kind: Kind, instance: str = "") -> Cluster:
     """The running cluster of this clone and kind; progress goes to stderr.
 
     Asked again it repairs: a component that was killed is started, a changed source of the package is imported, a node
-    becomes one at scale or is one no more. Several clusters of one kind have names. Raises ``Refused`` with what is
-    missing, and its mend.
+    becomes one at scale or is one no more. ``instance`` names a further cluster of the kind. Raises ``Refused`` with
+    what is missing, and its mend.
     """
-    check.require(kind)
+    each = instance_of(kind, instance)
+    check.require(kind, runs=each.record is not None)
     supplies = supply(kind)
-    each = instance(kind, name)
     with each.lock():
         began = time.monotonic()
         record = each.record
@@ -44,9 +44,10 @@ def up(kind: Kind, name: str = "") -> Cluster:
             take_down(each)
             record = begin(each, kind, supplies)
         started = serve(each, record, kind, supplies)
-        give_all(each.logs)
+        for made in (each.logs, each.folder / "pki"):
+            give_all(made)
     report(each, kind, started, time.monotonic() - began)
-    return Cluster(kind=kind, instance=each, bin=supplies.bin, images=supplies.tags)
+    return Cluster(kind=kind, instance=each, bin=supplies.bin / FOR_PEOPLE, images=supplies.tags)
 
 
 def reusable(record: Record) -> bool:
@@ -57,7 +58,7 @@ def reusable(record: Record) -> bool:
 
 
 def begin(each: Instance, kind: Kind, supplies: Supplies) -> Record:
-    """A new cluster: its folder, addresses and certificates; for a node its namespaces and configuration too."""
+    """A new cluster: its folder and addresses, and for a node its namespaces."""
     make_folder(each.logs)
     if supplies.node is None:
         ports = free_ports(3)
@@ -73,7 +74,6 @@ def begin(each: Instance, kind: Kind, supplies: Supplies) -> Record:
             started={INIT: init},
         )
     each.write(record)
-    certify(each, site_of(each, record, supplies))
     return record
 
 
@@ -98,43 +98,17 @@ def site_of(each: Instance, record: Record, supplies: Supplies) -> Site:
     )
 
 
-def certify(each: Instance, site: Site) -> None:
-    """Write every key, certificate and kubeconfig of a cluster."""
-    pki = make_folder(site.pki)
-    pki.chmod(0o700)
-    authority = Authority()
-    (pki / "ca.crt").write_bytes(authority.pem)
-    write_signing_key(pki, "service-accounts")
-    service = [f"kubernetes{suffix}" for suffix in ("", ".default", ".default.svc", ".default.svc.cluster.local")]
-    addresses = ["localhost", "127.0.0.1", site.host, API_SERVICE, *service]
-    authority.issue("kube-apiserver", addresses=addresses).write(pki, "api-server")
-    authority.issue("kube-apiserver", group="system:masters").write(pki, "api-server-to-kubelet")
-    authority.issue(f"system:node:{NODE}", addresses=[NODE, site.host]).write(pki, NODE)
-    users = {
-        "admin": authority.issue("admin", group="system:masters"),
-        "controller-manager": authority.issue("system:kube-controller-manager"),
-        "scheduler": authority.issue("system:kube-scheduler"),
-        "kubelet": authority.issue(f"system:node:{NODE}", group="system:nodes"),
-        "proxy": authority.issue("system:kube-proxy"),
-    }
-    for user, identity in users.items():
-        write_secret(pki / f"{user}.kubeconfig", kubeconfig(site.server, authority.pem, identity).encode())
-    users["admin"].write(pki, "admin")
-    write_secret(each.kubeconfig, (pki / "admin.kubeconfig").read_bytes())
-
-
 def serve(each: Instance, record: Record, kind: Kind, supplies: Supplies) -> list[str]:
     """Start what does not run, wait until all of it serves, and return the names of what was started."""
     site = site_of(each, record, supplies)
+    if not each.kubeconfig.exists():
+        certify(each, site)
     if supplies.node is not None:
         node.configure(each, site, supplies.node.tools)
     wanted = components(site, kind)
     environment = supplies.node.tools.environment() if supplies.node else {"PATH": os.defpath}
-    if record.kind == "scale" and kind != "scale":
-        fakes.remove(site)
-    record = replace(record, kind=kind)
-    each.write(record)
-    starter = Starter(each, record, site, environment)
+    each.write(replace(record, kind=kind))
+    starter = Starter(each, replace(record, kind=kind), site, environment)
     starter.stop_others(wanted)
     with ThreadPoolExecutor(1) as beside:
         imports: Future[None] | None = None
@@ -153,6 +127,8 @@ def serve(each: Instance, record: Record, kind: Kind, supplies: Supplies) -> lis
             imports.result()
     if kind == "scale":
         fakes.add(site)
+    elif record.kind == "scale":
+        fakes.remove(site)
     return starter.started
 
 
@@ -170,19 +146,9 @@ def node_serves(site: Site) -> bool:
 def import_images(each: Instance, starter: Starter, containerd: Component, supplies: NodeSupplies) -> None:
     """Give containerd the images that it does not have."""
     starter.wait(containerd)
-    marks = each.folder / "images.json"
-    have: dict[str, str] = json.loads(marks.read_text()) if marks.exists() else {}
-    socket_path = starter.reached(CONTAINERD)
-    environment = supplies.dask.layers[0]
-    for name, image in {"pause": supplies.pause, "dask": supplies.dask}.items():
-        if have.get(name) == image.key:
-            continue
-        with told("image", f"importing {', '.join(image.tags)}"):
-            held = environment if name == "dask" and have.get("environment") == environment.digest else None
-            import_image(image, supplies.tools, socket_path, held=held)
-        have[name] = image.key
-    have["environment"] = environment.digest
-    marks.write_text(json.dumps(have))
+    given = Given(marks=each.folder / "images.json", socket=starter.reached(CONTAINERD), tools=supplies.tools)
+    given.give(supplies.pause)
+    given.give(supplies.dask)
 
 
 def report(each: Instance, kind: Kind, started: list[str], seconds: float) -> None:

@@ -1,7 +1,7 @@
 """The whole gate: ``python -m tests``, as ``make test`` and CI run it.
 
-What needs no cluster and what needs only an API server runs in parallel; what needs a node runs after it, one at a time. The last
-line is pytest's own. Arguments are handed on to pytest.
+What needs no cluster and what needs only an API server runs in parallel; what needs a node runs after it, one at a time.
+The last line is pytest's own. Arguments are handed on to pytest.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 PARALLEL = ["tests/unit", "tests/golden", "tests/static", "tests/integration", "tests/devcluster", "tests/api"]
 SERIAL = ["tests/node", "tests/docs"]
@@ -28,11 +29,12 @@ def main(arguments: list[str]) -> int:
 
 def run(folders: list[str], arguments: list[str]) -> int:
     """One run of pytest; 0 if it passed."""
-    there = [folder for folder in folders if os.path.isdir(folder)]
+    there = [folder for folder in folders if Path(folder).is_dir()]
     print(f"== {' '.join(there)}", file=sys.stderr, flush=True)
     began = time.monotonic()
     code = subprocess.run([sys.executable, "-m", "pytest", *there, *arguments], check=False).returncode
-    print(f"== {'passed' if code == 0 else 'FAILED'} after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    verdict = "passed" if code == 0 else "FAILED"
+    print(f"== {verdict} after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     return code
 
 

@@ -17,6 +17,7 @@ from dask_k8s.errors import Unreachable
 from dask_k8s.kinds.value import value
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import POD
+from dask_k8s.kube.sockets import shut_down
 
 PROTOCOL = "v4.channel.k8s.io"
 LARGEST_FRAME = 2**16
@@ -100,7 +101,10 @@ class Channel:
 
     async def close(self) -> None:
         """Ends the connection, which the Pod sees as its peer's end."""
+        near = self._websocket.get_extra_info("socket")
         await self._websocket.close()
+        if near is not None:
+            shut_down(near)
 
     async def _message(self) -> Any:
         """The next message, with pings into the silence before it.

@@ -15,6 +15,7 @@ from dask_k8s.errors import Forbidden, Unreachable
 from dask_k8s.kinds.value import value
 from dask_k8s.kube import replies
 from dask_k8s.kube.credentials import Credentials
+from dask_k8s.kube.sockets import Sockets
 
 logger = logging.getLogger(__name__)
 
@@ -70,11 +71,14 @@ class Transport:
         self.credentials = credentials
         self._user_agent = user_agent
         self._slots = asyncio.Semaphore(in_flight)
+        self._sockets = Sockets()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=self.credentials.ssl or True),
+            connector=aiohttp.TCPConnector(
+                limit=0, ssl=self.credentials.ssl or True, socket_factory=self._sockets.make
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": self._user_agent, "Accept": "application/json"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_WITHIN),
@@ -86,6 +90,7 @@ class Transport:
     ) -> None:
         if self._session is not None:
             await self._session.close()
+            await self._sockets.close()
 
     async def call(self, request: Request, timeout: float) -> bytes:
         """The body of the answer, within a time that counts from now, waiting for a slot included.
@@ -135,7 +140,7 @@ class Transport:
             async with aclosing(self._pieces(request, response, idle)) as pieces:
                 yield pieces
         finally:
-            response.close()
+            _break_off(response)
 
     async def _pieces(self, request: Request, response: aiohttp.ClientResponse, idle: float) -> AsyncGenerator[bytes]:
         async with self._broken_means_unreachable(request, idle):
@@ -219,3 +224,10 @@ class Transport:
     def unreachable(self, request: Request, what: str) -> Unreachable:
         """The error that says what was asked, of whom, and what happened instead."""
         return Unreachable(f"{request.method} {self._url(request)}: {what}")
+
+
+def _break_off(response: aiohttp.ClientResponse) -> None:
+    """Ends an answer that has no end; a proper end of TLS would wait for the other side's, and that may be gone."""
+    if response.connection is not None and response.connection.transport is not None:
+        response.connection.transport.abort()
+    response.close()

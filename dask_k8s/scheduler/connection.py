@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from dask_k8s.errors import DaskK8sError, SchedulerError, SchedulerRefused, SchedulerSilent
-from dask_k8s.scheduler.wire import Limits, encode, read
+from dask_k8s.scheduler.wire import Limits, encode, read, reason
 
 CONNECT_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 1.0
@@ -112,7 +112,7 @@ class Connection:
                 case SchedulerError():
                     raise type(error)(_text(f"{what}: {error}")) from error
                 case OSError() | DaskK8sError():
-                    raise SchedulerSilent(f"{what}: the connection to the scheduler broke: {str(error) or type(error).__name__}") from error
+                    raise SchedulerSilent(f"{what}: the connection to the scheduler broke: {reason(error)}") from error
             raise
 
 
@@ -153,7 +153,7 @@ async def connect(
     except SchedulerError:
         raise
     except OSError as error:
-        raise SchedulerSilent(f"No scheduler answers at {host}:{port}: {str(error) or type(error).__name__}") from error
+        raise SchedulerSilent(f"No scheduler answers at {host}:{port}: {reason(error)}") from error
     return connection
 
 

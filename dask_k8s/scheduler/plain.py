@@ -20,12 +20,13 @@ class Opaque(Enum):
 OPAQUE: Final[Literal[Opaque.OPAQUE]] = Opaque.OPAQUE
 """In place of a pickled or serialized value. Distinct from None, which a scheduler may say and mean."""
 
-_SCALARS: Final = (
-    dict.fromkeys((*range(0x80), *range(0xE0, 0x100), 0xC0, 0xC2, 0xC3), 0)
-    | {0xA0 + size: size for size in range(32)}
-    | {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8, 0xCA: 4, 0xCB: 8}
+_WHOLE: Final = (
+    dict.fromkeys((*range(0x80), *range(0xE0, 0x100), 0xC0, 0xC2, 0xC3), 1)
+    | {0xA0 + size: 1 + size for size in range(32)}
+    | {0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9, 0xD0: 2, 0xD1: 3, 0xD2: 5, 0xD3: 9, 0xCA: 5, 0xCB: 9}
 )
-"""Bytes after the first one, of everything whose first byte tells them all."""
+_BYTES: Final = tuple(_WHOLE.get(first, 0) for first in range(256))
+"""By the first byte, of how many bytes a number, a short string or the like consists; 0 for all others."""
 
 _SIZED: Final = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
 """Bytes of the length of a string or of bytes."""
@@ -59,18 +60,22 @@ def _measure(frame: bytes, elements: int, depth: int) -> None:
     them, each a hundred times its size in memory.
     """
     position, total = 0, 1
-    missing = [1]  # values that are still to come, level by level
+    missing, above = 1, list[int]()  # values that are still to come: on this level, and on those above it
     try:
-        while missing:
-            if not missing[-1]:
-                missing.pop()
+        while missing or above:
+            if not missing:
+                missing = above.pop()
                 continue
-            missing[-1] -= 1
-            position, entries = _step(frame, position)
+            missing -= 1
+            if size := _BYTES[frame[position]]:
+                position += size
+                continue
+            position, entries = _enter(frame, position)
             if entries:
+                above.append(missing)
+                missing = entries
                 total += entries
-                missing.append(entries)
-                _bounded(len(missing) - 1, depth, total, elements)
+                _bounded(len(above), depth, total, elements)
     except IndexError:
         position = -1
     if position != len(frame):
@@ -84,12 +89,10 @@ def _bounded(deep: int, depth: int, total: int, elements: int) -> None:
         raise SchedulerRefused(f"The reply has more than {elements} elements")
 
 
-def _step(frame: bytes, position: int) -> tuple[int, int]:
-    """Where the next value begins, and how many values the one here consists of."""
+def _enter(frame: bytes, position: int) -> tuple[int, int]:
+    """Where what stands here goes on: after a string, or at the first of a container's values; and their number."""
     first = frame[position]
     position += 1
-    if (size := _SCALARS.get(first)) is not None:
-        return position + size, 0
     if 0x80 <= first < 0xA0:
         return position, (first & 15) * (2 if first < 0x90 else 1)
     if (width := _SIZED.get(first)) is not None:

@@ -38,7 +38,8 @@ class SchedulerRpc:
         """Every worker's address once, in the order in which they may leave: live, not of the last heartbeat.
 
         Idle ones come first, the one with the least data at their head, then busy ones likewise. At the end stand
-        those that the scheduler would not give up at all: with tasks that seceded, or held by a plugin of its user.
+        those that the scheduler would not give up at all: with tasks that seceded (2023.5 counts them among the busy
+        ones), or held by a plugin of its user.
         Workers that were retired and not removed still stand among them.
         """
         # With n set there is no regard for memory, and it may exceed the number of workers.

@@ -49,6 +49,11 @@ class Limits:
     seconds: float = 10.0
 
 
+def reason(error: BaseException) -> str:
+    """What an error says, or its name where it says nothing, as a reset does."""
+    return str(error) or type(error).__name__
+
+
 def encode(message: Mapping[str, Any]) -> bytes:
     """A message of plain values as it goes over the wire."""
     frame: bytes = msgpack.packb(message, use_bin_type=True)
@@ -76,7 +81,7 @@ async def read(reader: asyncio.StreamReader, limits: Limits) -> Any:
     except SchedulerError:
         raise
     except (OSError, DaskK8sError) as error:  # what a port-forward's stream ends with, too
-        raise SchedulerSilent(f"The connection to the scheduler broke: {str(error) or type(error).__name__}") from error
+        raise SchedulerSilent(f"The connection to the scheduler broke: {reason(error)}") from error
     return decode(frame, elements=limits.elements, depth=limits.depth)
 
 

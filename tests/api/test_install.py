@@ -1,7 +1,8 @@
 """``dask k8s install`` and ``uninstall`` on a real API server.
 
-One after the other, since an operator's ClusterRole is there once, and the command looks at all namespaces. Where
-Kubernetes' controllers would act, the test does.
+One after the other, since an operator's ClusterRole is there once, and the command looks at all namespaces. A lock
+does it: pytest-xdist 3.8 takes no notice of its groups under pytest 9.2. Where Kubernetes' controllers would act, the
+test does.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import venv
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -40,9 +41,9 @@ from dask_k8s.kube.resources import (
     POD,
     SERVICE_ACCOUNT,
 )
-from tests.api.conftest import ApiServer
+from tests.api.conftest import ApiServer, alone
 
-pytestmark = [pytest.mark.xdist_group("install"), pytest.mark.usefixtures("crds")]
+pytestmark = pytest.mark.usefixtures("crds", "one_at_a_time")
 
 CHECKOUT = Path(__file__).parents[2]
 WITHIN = 30.0
@@ -60,13 +61,20 @@ class Said(list[str]):
 
 
 @pytest.fixture
+def one_at_a_time(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No other test of this file runs meanwhile, in whatever worker."""
+    with alone(tmp_path_factory.getbasetemp().parent / "install.lock"):
+        yield
+
+
+@pytest.fixture
 def said() -> Said:
     """Listens to a command."""
     return Said()
 
 
 @pytest.fixture
-async def wish(client: Client, namespace: str) -> AsyncIterator[Wish]:
+async def wish(one_at_a_time: None, client: Client, namespace: str) -> AsyncIterator[Wish]:
     """An installation into the test's namespace, which is taken away again."""
     yield Wish(namespace=namespace, timeout=WITHIN)
     await uninstall(client, namespace, Said())
@@ -204,7 +212,7 @@ async def make_peer(client: Client, namespace: str) -> None:
 
 
 @pytest.fixture
-async def peer(client: Client, namespace: str) -> AsyncIterator[str]:
+async def peer(one_at_a_time: None, client: Client, namespace: str) -> AsyncIterator[str]:
     """The namespace in which dask-kubernetes' operator runs."""
     await make_peer(client, namespace)
     yield namespace
@@ -300,7 +308,7 @@ async def test_uninstall_never_takes_clusters_unasked(client: Client, namespace:
     spec = {"cluster": "absent", "worker": {"replicas": 0, "spec": pod}}
     group = {"apiVersion": names.API_VERSION, "kind": names.WORKER_GROUP, "metadata": metadata, "spec": spec}
     await client.create(group)
-    with pytest.raises(DaskK8sError, match=f"DaskWorkerGroup {namespace}/group"):
+    with pytest.raises(DaskK8sError, match="would be deleted: Dask"):
         await uninstall(client, namespace, said, crds=True)
     assert said == []
 
@@ -344,7 +352,8 @@ async def allowed(apiserver: ApiServer, spec: Manifest) -> bool:
 def clean_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python with this package's wheel and what it depends on, and nothing of the checkout."""
     folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=CHECKOUT, check=True)
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(build, cwd=CHECKOUT, check=True)
     (wheel,) = folder.glob("*.whl")
     venv.create(folder / "venv", with_pip=False)
     site_packages = Path(get_path("purelib", vars={"base": str(folder / "venv")}))
@@ -356,15 +365,17 @@ def clean_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_alone_installs_the_kinds(apiserver: ApiServer, clean_python: Path, tmp_path: Path) -> None:
     """``dask k8s install`` in a clean environment, through Dask's own command line."""
-    where = [clean_python, "-c", "import dask_k8s; print(dask_k8s.__file__)"]
-    found = subprocess.run(where, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(clean_python), *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    found = run("-c", "import dask_k8s; print(dask_k8s.__file__)").stdout
     assert clean_python.parents[1] in Path(found).parents
 
     context = [] if apiserver.context is None else ["--context", apiserver.context]
     command = ["k8s", "install", "--crds-only", "--kubeconfig", str(Path(apiserver.kubeconfig).expanduser()), *context]
-    done = subprocess.run(
-        [clean_python, "-m", "dask", *command], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = run("-m", "dask", *command)
     assert (done.returncode, done.stderr) == (0, "")
     said = Said(done.stdout.splitlines())
     assert said[0].startswith("Kubernetes v")
@@ -372,24 +383,30 @@ def test_the_wheel_alone_installs_the_kinds(apiserver: ApiServer, clean_python: 
     assert len(said) == 1 + len(packed.crds())
 
 
-async def test_a_right_that_is_missing_is_named(
-    apiserver: ApiServer, client: Client, namespace: str, tmp_path: Path
-) -> None:
-    """As the API server says it, with the verb and the kind; exit code 1."""
+@pytest.fixture
+async def nobodys_kubeconfig(apiserver: ApiServer, namespace: str, tmp_path: Path) -> Path:
+    """The same API server for an account without any right."""
     own = await apiserver.log_in()
     url = f"{own.server}/api/v1/namespaces/{namespace}/serviceaccounts/default/token"
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     async with aiohttp.ClientSession(raise_for_status=True) as session:
         answer = await session.post(url, json=body, headers=await own.headers(), ssl=own.ssl or True)
         token = (await answer.json())["status"]["token"]
-    kubeconfig = tmp_path / "nobody.kubeconfig"
-    content = yaml.safe_load(Path(apiserver.kubeconfig).expanduser().read_text())
-    content["users"] = [{"name": user["name"], "user": {"token": token}} for user in content["users"]]
-    kubeconfig.write_text(yaml.safe_dump(content))
-    context = [] if apiserver.context is None else ["--context", apiserver.context]
+    return kubeconfig_with(token, apiserver, tmp_path / "nobody.kubeconfig")
 
-    command = ["install", "--crds-only", "--kubeconfig", str(kubeconfig), *context]
-    done = await asyncio.to_thread(CliRunner().invoke, k8s, command)
+
+def kubeconfig_with(token: str, apiserver: ApiServer, path: Path) -> Path:
+    """The API server's kubeconfig, with a token for all log-ins."""
+    content = yaml.safe_load(Path(apiserver.kubeconfig).expanduser().read_text())
+    users = [{"name": user["name"], "user": {"token": token}} for user in content["users"]]
+    path.write_text(yaml.safe_dump({**content, "users": users}))
+    return path
+
+
+def test_a_right_that_is_missing_is_named(apiserver: ApiServer, nobodys_kubeconfig: Path) -> None:
+    """As the API server says it, with the verb and the kind; exit code 1."""
+    context = [] if apiserver.context is None else ["--context", apiserver.context]
+    done = CliRunner().invoke(k8s, ["install", "--crds-only", "--kubeconfig", str(nobodys_kubeconfig), *context])
     assert done.exit_code == 1
     assert 'cannot get resource "customresourcedefinitions"' in done.output
     assert done.output.endswith("This takes the rights of an administrator.\n")

@@ -92,7 +92,10 @@ def image(node: Cluster) -> str:
 
 @pytest.fixture(scope="session")
 def deployed(node: Cluster) -> None:
-    """The operator as a Pod, as ``dask k8s install`` makes it; one of an earlier session begins anew with today's image."""
+    """The operator as a Pod, as ``dask k8s install`` makes it.
+
+    One of an earlier session begins anew with today's image.
+    """
     administrator = Kubectl({**os.environ, **node.environment()}, "dask-operator")
     administrator("rollout", "restart", "deployment/dask-operator", check=False)
     dask_k8s(node, "install")

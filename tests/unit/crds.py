@@ -60,10 +60,14 @@ def sample(schema: Schema) -> Any:
             raise AssertionError(f"no sample for {unknown}")
 
 
-def problems(content: object, schema: Schema) -> list[str]:
-    """What the API server would refuse, or drop as unknown, in a part of an object."""
-    closed = _closed(schema)
-    return [f"{error.json_path}: {error.message}" for error in jsonschema.Draft7Validator(closed).iter_errors(content)]
+def problems(content: object, plural: str, part: str) -> list[str]:
+    """What the API server would refuse, or drop as unknown, in the ``spec`` or ``status`` of an object."""
+    return [f"{error.json_path}: {error.message}" for error in _validator(plural, part).iter_errors(content)]
+
+
+@cache
+def _validator(plural: str, part: str) -> jsonschema.Draft7Validator:
+    return jsonschema.Draft7Validator(_closed(schema(plural)["properties"][part]))
 
 
 def _closed(schema: Any) -> Any:

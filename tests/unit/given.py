@@ -86,7 +86,10 @@ def pod(name: str) -> Ref:
     return Ref(kind="Pod", namespace="default", name=name, uid=f"uid-of-{name}")
 
 
-def worker(name: str, phase: Phase = Phase.READY, *, created: datetime = later(-600), **fields: Any) -> Worker:
+LONG_AGO = later(-600)
+
+
+def worker(name: str, phase: Phase = Phase.READY, *, created: datetime = LONG_AGO, **fields: Any) -> Worker:
     """A worker that was made ten minutes ago."""
     return Worker(ref=pod(name), phase=phase, template="v1", created=created, **fields)
 

@@ -88,7 +88,10 @@ def test_an_image_that_cannot_be_pulled(reason: str, message: str, cause: Cause,
     assert "image=" in found.mend
 
 
-ONE_NODE = "0/1 nodes are available: 1 Insufficient memory. preemption: 0/1 nodes are available: 1 No preemption victims found."
+ONE_NODE = (
+    "0/1 nodes are available: 1 Insufficient memory. preemption: 0/1 nodes are available: "
+    "1 No preemption victims found for incoming pod."
+)
 UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": ONE_NODE}
 
 OTHERS = [

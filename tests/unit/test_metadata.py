@@ -78,7 +78,7 @@ def test_foreign_tools_and_our_own_marks_stay_where_they_are(top: Metadata, sub:
 
 @given(anything, anything, bases)
 def test_merging_the_result_again_changes_nothing(top: Metadata, sub: Metadata, base: Metadata) -> None:
-    """A merge is idempotent: what was merged once is a fixed point, as resource and as ``metadata`` beside a template."""
+    """A merge is idempotent: what was merged once is a fixed point, on whichever side it comes in again."""
     once = merge(top, sub, base)
     assert merge(once, sub, base) == once
     assert merge(once, metadata.NOTHING, base) == once
@@ -175,7 +175,9 @@ def test_the_controller_is_the_owner_that_controls() -> None:
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
 )
+specs = st.dictionaries(st.text(), json_values, max_size=3)
 
 
 def _reversed(content: object) -> object:
@@ -184,7 +186,7 @@ def _reversed(content: object) -> object:
     return [_reversed(each) for each in content] if isinstance(content, list) else content
 
 
-@given(st.dictionaries(st.text(), json_values))
+@given(specs)
 def test_the_hash_ignores_the_order_of_keys(spec: dict[str, object]) -> None:
     """The API server may give an object back with its keys in another order: nobody's workers are replaced for it."""
     backwards = _reversed(spec)
@@ -192,7 +194,7 @@ def test_the_hash_ignores_the_order_of_keys(spec: dict[str, object]) -> None:
     assert metadata.template_hash(backwards) == metadata.template_hash(spec)
 
 
-@given(st.dictionaries(st.text(), json_values), st.dictionaries(st.text(), json_values))
+@given(specs, specs)
 def test_the_hash_tells_different_specs_apart(one: dict[str, object], other: dict[str, object]) -> None:
     """Any change of the user's input is another version."""
     same = metadata.template_hash(one) == metadata.template_hash(other)

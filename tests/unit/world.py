@@ -14,7 +14,7 @@ from typing import Any, assert_never
 from dask_k8s import names
 from dask_k8s.kinds.cluster import Cluster
 from dask_k8s.kinds.fields import moment
-from dask_k8s.kinds.value import Ref
+from dask_k8s.kinds.value import Manifest, Ref
 from dask_k8s.kinds.worker_group import WorkerGroup
 from dask_k8s.operator.actions import Action, Ask, Create, Delete, Patch, Plan, Retire
 from dask_k8s.operator.observed import (
@@ -200,7 +200,7 @@ class ClusterWorld:
         self.now += timedelta(seconds=1)
         return (self.parts, self.phase) != before
 
-    def _create(self, manifest: dict[str, Any]) -> None:
+    def _create(self, manifest: Manifest) -> None:
         kind = manifest["kind"]
         assert self.parts[kind] is Presence.ABSENT, f"a second {kind}"
         self.parts[kind] = Presence.EXPECTED

@@ -11,6 +11,7 @@ import aiohttp
 from aiohttp import web
 
 from dask_k8s.kube.credentials import Credentials
+from dask_k8s.kube.sockets import Sockets
 
 Trouble = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 """Asked for each request: its own answer, or None to pass the request on."""
@@ -28,10 +29,12 @@ class Faults:
         self._upstream = upstream
         self._watches: set[web.StreamResponse] = set()
         self._runner: web.AppRunner | None = None
+        self._sockets = Sockets()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, ssl=self._upstream.ssl or True))
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._upstream.ssl or True, socket_factory=self._sockets.make)
+        self._session = aiohttp.ClientSession(connector=connector)
         app = web.Application(client_max_size=2**24)
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
@@ -46,6 +49,7 @@ class Faults:
         assert self._session is not None
         await self._runner.cleanup()
         await self._session.close()
+        await self._sockets.close()
 
     def credentials(self) -> Credentials:
         """For a client on the far side; the proxy logs in as the upstream's own user."""
@@ -73,7 +77,9 @@ class Faults:
                 watch._req.transport.abort()
 
     async def inject(self, line: bytes) -> None:
-        """Sends a line of the test's own on all watches."""
+        """Sends a line of the test's own on all watches; there has to be one."""
+        while not self._watches:
+            await asyncio.sleep(0.01)
         for watch in self._watches:
             await watch.write(line + b"\n")
 
@@ -118,7 +124,7 @@ class Faults:
             async for piece in upstream.content.iter_any():
                 if not self.silent:
                     await response.write(piece)
-        except (OSError, asyncio.CancelledError):
+        except OSError:
             # The client went: there is nobody to pass anything on to.
             pass
         finally:

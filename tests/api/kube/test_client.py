@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -328,6 +329,25 @@ async def test_an_event_that_cannot_be_read_is_no_event(
         await faults.inject(line)
         with pytest.raises(Unreachable, match="pods"):
             await anext(events)
+
+
+async def test_a_session_leaves_no_socket(apiserver: ApiServer, namespace: str) -> None:
+    """Calls that were given up and a watch that was left included; over TLS, which would rather say goodbye."""
+
+    def sockets() -> list[str]:
+        links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        return sorted(str(link.readlink()) for link in links if str(link.readlink()).startswith("socket:"))
+
+    log_in = await apiserver.log_in()
+    before = sockets()
+    async with Client(log_in) as client:
+        version = (await client.list(POD, namespace))["metadata"]["resourceVersion"]
+        for moment in range(10):
+            with suppress(Unreachable):
+                await client.list(POD, namespace, timeout=moment / 2000)
+        async with client.watch(POD, namespace, version=version, seconds=20):
+            assert sockets() != before
+    assert sockets() == before
 
 
 async def test_a_warning_is_logged(client: Client, caplog: pytest.LogCaptureFixture) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class Partner:
 
     async def scene(self, op: str, **arguments: Any) -> Any:
         """Set or look at the scene."""
-        return await self._scene.call(f"scene-{op}", **arguments)
+        return await self._scene.call(f"scene-{op}", within=60, **arguments)
 
     async def workers(self) -> dict[str, str]:
         """The address of each worker by its name."""
@@ -58,18 +58,25 @@ def located(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
+@pytest.fixture(scope="session")
+def scheduler() -> Iterator[str]:
+    """The address of a scheduler, the same for all tests of this process: to start it takes longer than they do."""
+    with process("scheduler") as running:
+        assert running.stdout is not None
+        yield running.stdout.readline().strip()
+
+
 @pytest.fixture
-async def partner() -> AsyncIterator[Callable[[int], Awaitable[Partner]]]:
-    """Starts schedulers with so many workers."""
+async def partner(scheduler: str) -> AsyncIterator[Callable[[int], Awaitable[Partner]]]:
+    """Gives the scheduler so many new workers, and nothing else."""
     async with AsyncExitStack() as stack:
+        connection, scene = [
+            await stack.enter_async_context(aclosing(await connect(*located(scheduler)))) for _ in range(2)
+        ]
+        found = Partner(address=scheduler, rpc=SchedulerRpc(connection), connection=connection, _scene=scene)
 
-        async def start(workers: int) -> Partner:
-            running = stack.enter_context(process("scheduler", str(workers)))
-            assert running.stdout is not None
-            address = running.stdout.readline().strip()
-            connection, scene = await connect(*located(address)), await connect(*located(address))
-            stack.push_async_callback(connection.aclose)
-            stack.push_async_callback(scene.aclose)
-            return Partner(address=address, rpc=SchedulerRpc(connection), connection=connection, _scene=scene)
+        async def begin(workers: int) -> Partner:
+            await found.scene("begin", count=workers)
+            return found
 
-        yield start
+        yield begin

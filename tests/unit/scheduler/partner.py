@@ -1,6 +1,6 @@
 """A real Dask scheduler with workers, in a process of its own, and a few more ops by which a test sets its scene.
 
-``partner.py scheduler N`` runs a scheduler and N workers, prints its address and ends with its standard input;
+``partner.py scheduler`` runs a scheduler, prints its address and ends with its standard input;
 ``partner.py worker ADDRESS NAME`` runs one worker until the scheduler forgets it. It knows nothing of dask_k8s.
 """
 
@@ -25,17 +25,20 @@ def work(path: str, seconds: float) -> str:
     return "done"
 
 
-async def nap(seconds: float) -> str:
+async def nap(path: str, seconds: float) -> str:
     """A task that runs on the worker's loop, in no thread."""
+    work(path, 0)
     await asyncio.sleep(seconds)
     return "done"
 
 
-def away(seconds: float) -> str:
+def away(path: str, seconds: float) -> str:
     """A task that gives its thread's place back, as those do that submit others."""
     secede()
-    time.sleep(seconds)
-    return "done"
+    return work(path, seconds)
+
+
+TASKS = {"work": work, "nap": nap, "away": away}
 
 
 class Counter:
@@ -49,6 +52,17 @@ class Scene:
         self.scheduler = scheduler
         self.client = client
         self.futures: dict[str, Future] = {}
+        self.workers: list[Worker] = []
+
+    async def begin(self, count: int) -> None:
+        """Forget the scene before, and start so many workers."""
+        self.futures.clear()
+        for worker in self.workers:
+            await worker.close(executor_wait=False)
+        while self.scheduler.workers or self.scheduler.tasks:
+            await asyncio.sleep(0.01)
+        self.workers = [Worker(self.scheduler.address, name=f"worker-{index}", nthreads=1) for index in range(count)]
+        await asyncio.gather(*self.workers)
 
     async def scatter(self, count: int, worker: str | None = None) -> None:
         """Data that cannot be computed again."""
@@ -59,20 +73,17 @@ class Scene:
         """All values, or the end of the test's patience where one is lost."""
         return dict(await self.client.gather(self.futures))
 
-    async def work(self, key: str, path: str, seconds: float, worker: str) -> None:
-        self._submit(key, worker, work, path, seconds)
-        await self._processing(key)
-
-    async def nap(self, key: str, seconds: float, worker: str) -> None:
-        self._submit(key, worker, nap, seconds)
-        await self._processing(key)
-
-    async def away(self, key: str, seconds: float, worker: str) -> None:
-        self._submit(key, worker, away, seconds)
-        while not self.scheduler.workers[worker].long_running:
+    async def submit(self, task: str, key: str, path: str, seconds: float, worker: str) -> None:
+        """A task that is assigned to this worker, and may go elsewhere later."""
+        self.futures[key] = self.client.submit(
+            TASKS[task], path, seconds, key=key, workers=[worker], allow_other_workers=True
+        )
+        state = self.scheduler.workers[worker]
+        while key not in {task.key for task in (state.long_running if task == "away" else state.processing)}:
             await asyncio.sleep(0.01)
 
     async def actor(self, worker: str) -> None:
+        """An actor on this worker."""
         self.futures["actor"] = self.client.submit(Counter, key="actor", actor=True, workers=[worker])
         while not self.scheduler.workers[worker].actors:
             await asyncio.sleep(0.01)
@@ -86,30 +97,20 @@ class Scene:
         }
 
     def logs(self) -> list[str]:
-        """The scheduler's log."""
+        """The scheduler's log, of all scenes."""
         return [line for _, line in self.scheduler.get_logs()]
 
-    def _submit(self, key: str, worker: str, function: Any, *arguments: Any) -> None:
-        self.futures[key] = self.client.submit(
-            function, *arguments, key=key, workers=[worker], allow_other_workers=True
-        )
 
-    async def _processing(self, key: str) -> None:
-        while key not in self.scheduler.tasks or self.scheduler.tasks[key].state != "processing":
-            await asyncio.sleep(0.01)
-
-
-async def run_scheduler(count: int) -> None:
-    """A scheduler and its workers, until the standard input ends."""
+async def run_scheduler() -> None:
+    """A scheduler, until the standard input ends."""
     async with AsyncExitStack() as stack:
         scheduler = await stack.enter_async_context(Scheduler(host="127.0.0.1", port=0, dashboard=False))
-        for index in range(count):
-            await stack.enter_async_context(Worker(scheduler.address, name=f"worker-{index}", nthreads=1))
         client = await stack.enter_async_context(Client(scheduler.address, asynchronous=True))
         scene = Scene(scheduler, client)
-        for op in ("scatter", "gather", "work", "nap", "away", "actor", "state", "logs"):
+        for op in ("begin", "scatter", "gather", "submit", "actor", "state", "logs"):
             scheduler.handlers[f"scene-{op}"] = getattr(scene, op)
-        print(scheduler.address, flush=True)
+        sys.stdout.write(f"{scheduler.address}\n")
+        sys.stdout.flush()
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
@@ -123,4 +124,4 @@ if __name__ == "__main__":
     # Steals would move what a test puts on a worker.
     dask.config.set({"distributed.scheduler.work-stealing": False, "distributed.scheduler.worker-saturation": "inf"})
     kind, *rest = sys.argv[1:]
-    asyncio.run(run_scheduler(int(rest[0])) if kind == "scheduler" else run_worker(*rest))
+    asyncio.run(run_scheduler() if kind == "scheduler" else run_worker(*rest))

@@ -10,7 +10,9 @@ from typing import Any
 
 import msgpack
 
-Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Reader = asyncio.StreamReader
+Writer = asyncio.StreamWriter
+Behaviour = Callable[[Reader, Writer], Awaitable[None]]
 HELLO = {"compression": "lz4", "python": [3, 12, 1], "pickle-protocol": 5}
 
 
@@ -39,10 +41,10 @@ async def serving(behaviour: Behaviour, **options: Any) -> AsyncIterator[tuple[s
     """Host and port of a server; its conversations end with the block."""
     conversations: set[asyncio.Task[None]] = set()
 
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(reader: Reader, writer: Writer) -> None:
         conversations.add(asyncio.ensure_future(converse(reader, writer)))
 
-    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def converse(reader: Reader, writer: Writer) -> None:
         try:
             await behaviour(reader, writer)
         except (OSError, asyncio.IncompleteReadError):
@@ -63,7 +65,7 @@ async def serving(behaviour: Behaviour, **options: Any) -> AsyncIterator[tuple[s
 def answering(*replies: bytes, hello: bytes | None = None) -> Behaviour:
     """A scheduler that says hello, and then one reply to each question, whatever it is; then it is silent."""
 
-    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def behave(reader: Reader, writer: Writer) -> None:
         writer.write(message(HELLO) if hello is None else hello)
         await heard(reader)
         for reply in replies:

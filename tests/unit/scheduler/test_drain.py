@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, aclosing
@@ -17,7 +18,7 @@ from dask_k8s.scheduler.drain import NOWHERE, UNMOVABLE, Drained, drain
 from dask_k8s.scheduler.rpc import SchedulerRpc
 from dask_k8s.scheduler.wire import Limits
 from tests.unit.scheduler.conftest import Partner, located, process
-from tests.unit.scheduler.servers import HELLO, heard, message, serving
+from tests.unit.scheduler.servers import HELLO, Reader, Writer, heard, message, serving
 
 Start = Callable[[int], Awaitable[Partner]]
 EMPTY = Drained()
@@ -26,66 +27,60 @@ GONE = "tcp://127.0.0.1:1"
 
 async def until_workers(scheduler: Partner, count: int) -> dict[str, str]:
     """The workers by name, once there are so many."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while len(workers := await scheduler.workers()) != count:
             await asyncio.sleep(0.1)
     return workers
 
 
 async def test_nothing_that_was_scattered_is_lost(partner: Start) -> None:
-    """300 keys that cannot be computed again, on 4 workers in processes of their own, of which 2 leave and end."""
-    scheduler = await partner(0)
+    """300 keys that cannot be computed again, on 4 workers, of which 2 leave and are killed at once."""
+    scheduler = await partner(2)
     with ExitStack() as stack:
-        running = {
-            name: stack.enter_context(process("worker", scheduler.address, name)) for name in ("a", "b", "c", "d")
-        }
+        running = [stack.enter_context(process("worker", scheduler.address, name)) for name in ("a", "b")]
         named = await until_workers(scheduler, 4)
         await scheduler.scene("scatter", count=300)
         held = (await scheduler.scene("state"))["data"]
-        assert sum(held.values()) == 300
         leaving = (named["a"], named["b"])
+        assert sum(held.values()) == 300
         assert all(held[worker] for worker in leaving)
-        assert await drain(scheduler.rpc, leaving, timeout=30) == dict.fromkeys(leaving, EMPTY)
-        assert (await scheduler.workers()).keys() == {"c", "d"}
-        for name in ("a", "b"):
-            running[name].kill()
-            running[name].wait()
-        assert await scheduler.scene("gather") == {f"key-{n}": n for n in range(300)}
-        assert (await scheduler.scene("state"))["suspicious"] == 0
-        assert not [line for line in await scheduler.scene("logs") if "lost" in line or "lose" in line]
+        assert await drain(scheduler.rpc, leaving, timeout=60) == dict.fromkeys(leaving, EMPTY)
+        for worker in running:
+            worker.kill()
+    assert (await scheduler.workers()).keys() == {"worker-0", "worker-1"}
+    assert await scheduler.scene("gather") == {f"key-{n}": n for n in range(300)}
+    assert (await scheduler.scene("state"))["suspicious"] == 0
+    about = [line for line in await scheduler.scene("logs") if any(worker in line for worker in leaving)]
+    assert about
+    assert not [line for line in about if re.search(r"\b(lost|lose)\b", line)]
 
 
-@pytest.mark.parametrize("kind", ["work", "nap", "away"])
-async def test_what_runs_there_finishes_there(partner: Start, tmp_path: Path, kind: str) -> None:
-    """In a thread, on the worker's loop, or seceded; its result moves, and it runs once."""
+@pytest.mark.parametrize(("task", "seconds"), [("work", 2.0), ("nap", 1.0), ("away", 1.0)])
+async def test_what_runs_there_finishes_there(partner: Start, tmp_path: Path, task: str, seconds: float) -> None:
+    """In a thread, on the worker's loop, or seceded; it runs once, and its result moves."""
     scheduler = await partner(2)
     worker, other = await scheduler.rpc.leaving_order()
-    path = {"path": str(tmp_path / "ran")} if kind == "work" else {}
-    await scheduler.scene(kind, key="key", seconds=2.0, worker=worker, **path)
-    began = time.monotonic()
-    assert await drain(scheduler.rpc, [worker], timeout=30) == {worker: EMPTY}
-    assert 1.0 < time.monotonic() - began < 6.0
+    ran = tmp_path / "ran"
+    await scheduler.scene("submit", task=task, key="key", path=str(ran), seconds=seconds, worker=worker)
+    assert await drain(scheduler.rpc, [worker], timeout=60) == {worker: EMPTY}
     state = await scheduler.scene("state")
-    assert state["suspicious"] == 0
-    assert state["data"] == {other: 1}
+    assert (state["suspicious"], state["data"]) == (0, {other: 1})
     assert await scheduler.scene("gather") == {"key": "done"}
-    if kind == "work":
-        assert (tmp_path / "ran").read_text() == "ran\n"
+    assert ran.read_text() == "ran\n"
 
 
 async def test_what_waits_there_runs_elsewhere(partner: Start, tmp_path: Path) -> None:
-    """A worker with one thread has a task that runs and three that wait; these are not waited for."""
+    """A worker with one thread has a task that runs and three that wait; only the one is waited for."""
     scheduler = await partner(2)
     worker, other = await scheduler.rpc.leaving_order()
-    for key in ("a", "b", "c", "d"):
-        await scheduler.scene("work", key=key, path=str(tmp_path / key), seconds=1.0, worker=worker)
+    for key in "abcd":
+        await scheduler.scene("submit", task="work", key=key, path=str(tmp_path / key), seconds=0.5, worker=worker)
     began = time.monotonic()
     assert await drain(scheduler.rpc, [worker], timeout=60) == {worker: EMPTY}
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 50
     assert await scheduler.scene("gather") == dict.fromkeys("abcd", "done")
     state = await scheduler.scene("state")
-    assert state["suspicious"] == 0
-    assert state["data"] == {other: 4}
+    assert (state["suspicious"], state["data"]) == (0, {other: 4})
     assert [(tmp_path / key).read_text() for key in "abcd"] == ["ran\n"] * 4
 
 
@@ -93,10 +88,11 @@ async def test_what_runs_too_long_runs_again_elsewhere(partner: Start, tmp_path:
     """The time-out ends the waiting, and makes no task suspicious."""
     scheduler = await partner(2)
     worker, other = await scheduler.rpc.leaving_order()
-    await scheduler.scene("work", key="key", path=str(tmp_path / "ran"), seconds=4.0, worker=worker)
+    ran = str(tmp_path / "ran")
+    await scheduler.scene("submit", task="work", key="key", path=ran, seconds=60, worker=worker)
     began = time.monotonic()
     assert await drain(scheduler.rpc, [worker], timeout=1.0) == {worker: EMPTY}
-    assert time.monotonic() - began < 3
+    assert 1.0 <= time.monotonic() - began < 40
     assert (await scheduler.scene("state"))["suspicious"] == 0
     assert await scheduler.rpc.processing([other]) == {other: 1}
 
@@ -149,20 +145,21 @@ async def test_a_drain_that_was_cancelled_can_begin_anew(partner: Start, tmp_pat
     """Over another connection: the one that it was cancelled on may be in the middle of a reply."""
     scheduler = await partner(2)
     worker, _ = await scheduler.rpc.leaving_order()
-    await scheduler.scene("work", key="key", path=str(tmp_path / "ran"), seconds=2.0, worker=worker)
+    ran = tmp_path / "ran"
+    await scheduler.scene("submit", task="work", key="key", path=str(ran), seconds=2.0, worker=worker)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.5):
             await drain(scheduler.rpc, [worker], timeout=30)
     async with aclosing(await connect(*located(scheduler.address))) as connection:
         assert await drain(SchedulerRpc(connection), [worker], timeout=30) == {worker: EMPTY}
     assert await scheduler.scene("gather") == {"key": "done"}
-    assert (tmp_path / "ran").read_text() == "ran\n"
+    assert ran.read_text() == "ran\n"
 
 
 async def answer(*replies: Any, then: Callable[[], Any]) -> Any:
     """A drain of one worker, by a scheduler that gives these replies, and then does not."""
 
-    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def behave(reader: Reader, writer: Writer) -> None:
         writer.write(message(HELLO))
         await heard(reader)
         for reply in replies:
@@ -205,7 +202,7 @@ WORKER = {"name": "w", "status": "closing_gracefully", "nthreads": 1, "memory_li
 async def asked(
     executing: Callable[[int], int], seen: Callable[[int], float], timeout: float
 ) -> tuple[list[str], float]:
-    """The ops of a drain whose worker has a task, and heartbeats by the number of the question; and how long it took."""
+    """The ops of a drain whose worker has a task, and its seconds; heartbeats differ by the number of the question."""
     ops: list[str] = []
 
     def reply(op: str) -> Any:
@@ -219,7 +216,7 @@ async def asked(
             "retire_workers": {"w": {}},
         }[op]
 
-    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def behave(reader: Reader, writer: Writer) -> None:
         writer.write(message(HELLO))
         await heard(reader)
         while True:
@@ -247,5 +244,5 @@ async def test_an_old_heartbeat_says_nothing() -> None:
 
 async def test_a_worker_that_executes_is_waited_for() -> None:
     """However many heartbeats come."""
-    ops, _ = await asked(executing=lambda number: number < 4, seen=float, timeout=30)
+    ops, _ = await asked(executing=lambda number: 1 if number < 4 else 0, seen=float, timeout=30)
     assert ops.count("identity") == 4

@@ -23,9 +23,8 @@ from dask_k8s.errors import SchedulerRefused, SchedulerSilent
 from dask_k8s.scheduler.connection import connect
 from dask_k8s.scheduler.rpc import SchedulerRpc
 from dask_k8s.scheduler.wire import Limits
-from tests.unit.scheduler.servers import HELLO, Behaviour, answering, framed, heard, message, serving
+from tests.unit.scheduler.servers import HELLO, Behaviour, Reader, Writer, answering, framed, heard, message, serving
 
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
 SECONDS = 0.5
 GRACE = 2.0
 """Seconds that a busy machine may take over and above the deadline."""

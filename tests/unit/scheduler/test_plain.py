@@ -47,7 +47,7 @@ def test_plain_values_come_out_as_they_went_in(value: Any) -> None:
 @pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 255, 256, 65_535, 65_536])
 @pytest.mark.parametrize("make", [list, lambda items: {str(item): item for item in items}], ids=["array", "map"])
 def test_containers_of_each_width_are_read(size: int, make: Any) -> None:
-    """msgpack writes the count of entries in three widths."""
+    """The count of entries is written in three widths."""
     value = make(range(size))
     assert decode(msgpack.packb(value), elements=200_000, depth=1) == frozen(value)
 

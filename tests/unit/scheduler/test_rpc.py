@@ -45,8 +45,8 @@ async def test_the_leaving_order_is_live_and_whole(partner: Start, tmp_path: Pat
     scheduler = await partner(5)
     named = await scheduler.workers()
     await scheduler.scene("scatter", count=5, worker=named["worker-1"])
-    await scheduler.scene("away", key="away", seconds=30, worker=named["worker-2"])
-    await scheduler.scene("work", key="work", path=str(tmp_path / "ran"), seconds=30, worker=named["worker-3"])
+    for task, name in (("away", "worker-2"), ("work", "worker-3")):
+        await scheduler.scene("submit", task=task, key=task, path=str(tmp_path / "ran"), seconds=30, worker=named[name])
     names = {address: name for name, address in named.items()}
     order = [names[address] for address in await scheduler.rpc.leaving_order()]
     assert sorted(order[:2]) == ["worker-0", "worker-4"]
@@ -76,7 +76,7 @@ async def test_assigned_tasks_are_counted_and_gone_workers_left_out(partner: Sta
     scheduler = await partner(2)
     busy, idle = await scheduler.rpc.leaving_order()
     for key in ("a", "b", "c"):
-        await scheduler.scene("work", key=key, path=str(tmp_path / "ran"), seconds=30, worker=busy)
+        await scheduler.scene("submit", task="work", key=key, path=str(tmp_path / "ran"), seconds=30, worker=busy)
     assert await scheduler.rpc.processing([busy, idle, GONE]) == {busy: 3, idle: 0}
     assert await scheduler.rpc.processing([GONE]) == {}
 

@@ -21,7 +21,7 @@ A, B = key("a"), key("b")
 
 async def due(queue: Queue) -> list[Key]:
     """All keys that are due now, each taken and done with."""
-    taken = []
+    taken: list[Key] = []
     while True:
         getting = asyncio.ensure_future(queue.get())
         for _ in range(3):
@@ -241,5 +241,33 @@ def test_nothing_that_was_added_is_lost(steps: list[tuple[str, str]]) -> None:
             queue.done(each)
         await asyncio.sleep(LONGEST_BACKOFF * 2)
         assert owed <= set(await due(queue))
+
+    virtual_time.run(main())
+
+
+def test_workers_that_wait_do_not_wake_each_other() -> None:
+    """Once everything is done, many waiting workers cost nothing: the clock is not even looked at."""
+
+    async def main() -> None:
+        looks = 0
+
+        def clock() -> float:
+            nonlocal looks
+            looks += 1
+            return asyncio.get_running_loop().time()
+
+        queue = Queue(clock)
+        waiting = [asyncio.ensure_future(queue.get()) for _ in range(8)]
+        await asyncio.sleep(0)
+        queue.add(A)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert sum(each.done() for each in waiting) == 1
+        before = looks
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert looks == before
+        for each in waiting:
+            each.cancel()
 
     virtual_time.run(main())

@@ -1,4 +1,4 @@
-"""Conditions as the API has them: their time moves with their status alone, others' are kept, Events tell of changes."""
+"""Conditions as the API has them: times move with the status alone, others' are kept, Events tell of changes."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from dask_k8s import names
 from dask_k8s.kinds.value import Ref
 from dask_k8s.operator.actions import Action, Create, Delete, Patch, Plan
-from dask_k8s.operator.observed import Drain, Home, Known, ObservedGroup, Phase, Presence, Silent, Unasked, Worker
+from dask_k8s.operator.observed import Drain, Known, ObservedGroup, Phase, Presence, Worker
 from dask_k8s.operator.plan import cluster as cluster_plan
 from dask_k8s.operator.plan import worker_group as group_plan
 from dask_k8s.operator.plan.leavers import FRESH
@@ -82,19 +82,17 @@ def worlds(draw: st.DrawFn) -> GroupWorld:
 def planned(world: GroupWorld) -> Plan:
     """One plan, with the laws that hold for each single one."""
     resource, seen = world.group(), world.observe()
-    before = deepcopy((resource, seen))
+    before = pickle.dumps((resource, seen))
     made = group_plan.plan(resource, seen, world.now)
-    assert (resource, seen) == before, "a plan wrote into its input"
+    assert pickle.dumps((resource, seen)) == before, "a plan wrote into its input"
     assert made == group_plan.plan(resource, seen, world.now), "a plan is not a function"
     _lose_nothing(world, seen, made)
     _never_too_many(world, made)
     assert len({_target(action) for action in made.actions}) == len(made.actions), "two deeds on one object"
     assert made.status is not None
-    assert crds.problems(made.status, STATUS["daskworkergroups"]) == []
+    if made.status != resource.status:
+        assert crds.problems(made.status, "daskworkergroups", "status") == []
     return made
-
-
-STATUS = {plural: crds.schema(plural)["properties"]["status"] for plural in ("daskclusters", "daskworkergroups")}
 
 
 def _target(action: Action) -> object:
@@ -148,6 +146,7 @@ def at_rest(world: GroupWorld, made: Plan) -> bool:
 
 def come_to_rest(world: GroupWorld, some: Callable[[Sequence[Action]], Sequence[Action]]) -> int:
     """Pass after pass until nothing is left to do; how many it took."""
+    made: Plan | None = None
     for number in range(PASSES):
         if number == 3:  # nothing can come to rest without a cluster, its scheduler's node, and its answers
             world.home, world.silent = HOME, False
@@ -179,7 +178,8 @@ def test_any_part_of_a_plan_planned_again_comes_to_the_same(world: GroupWorld, c
     """Any subset of the deeds, in any order, may have happened before the next pass."""
 
     def some(actions: Sequence[Action]) -> Sequence[Action]:
-        return chance.sample(actions, chance.randint(0, len(actions)))
+        chosen: Sequence[Action] = chance.sample(actions, chance.randint(0, len(actions)))
+        return chosen
 
     come_to_rest(world, some)
     settled(world)
@@ -244,11 +244,12 @@ def test_a_cluster_comes_to_rest_too(
     world = ClusterWorld({**manifest, "status": {}}, parts, phase=phase, replicas=replicas, flowed=flowed)
     for number in range(PASSES):
         cluster, seen = world.cluster(), world.observe()
-        before = deepcopy((cluster, seen))
+        before = pickle.dumps((cluster, seen))
         made = cluster_plan.plan(cluster, seen, world.now)
-        assert (cluster, seen) == before
+        assert pickle.dumps((cluster, seen)) == before
         assert made.status is not None
-        assert crds.problems(made.status, STATUS["daskclusters"]) == []
+        if made.status != cluster.status:
+            assert crds.problems(made.status, "daskclusters", "status") == []
         still = not made.actions and made.status == world.manifest["status"]
         few = chance.randint(0, len(made.actions)) if number < PASSES // 3 else len(made.actions)
         world.apply(made, chance.sample(made.actions, few))

@@ -1,0 +1,35 @@
+"""Who is who in a cluster: every key, certificate and kubeconfig that its components have."""
+
+from __future__ import annotations
+
+from devcluster.certificates import Authority, kubeconfig, write_secret, write_signing_key
+from devcluster.components import API_SERVICE, NODE, Site
+from devcluster.home import give, make_folder
+from devcluster.instances import Instance
+
+
+def certify(each: Instance, site: Site) -> None:
+    """Write every key, certificate and kubeconfig of a cluster."""
+    pki = make_folder(site.pki)
+    pki.chmod(0o700)
+    authority = Authority()
+    (pki / "ca.crt").write_bytes(authority.pem)
+    write_signing_key(pki, "service-accounts")
+    service = [f"kubernetes{suffix}" for suffix in ("", ".default", ".default.svc", ".default.svc.cluster.local")]
+    addresses = ["localhost", "127.0.0.1", site.host, API_SERVICE, *service]
+    authority.issue("kube-apiserver", addresses=addresses).write(pki, "api-server")
+    authority.issue("kube-apiserver", group="system:masters").write(pki, "api-server-to-kubelet")
+    authority.issue(f"system:node:{NODE}", addresses=[NODE, site.host]).write(pki, NODE)
+    users = {
+        "admin": authority.issue("admin", group="system:masters"),
+        "controller-manager": authority.issue("system:kube-controller-manager"),
+        "scheduler": authority.issue("system:kube-scheduler"),
+        "kubelet": authority.issue(f"system:node:{NODE}", group="system:nodes"),
+        "proxy": authority.issue("system:kube-proxy"),
+    }
+    for user, identity in users.items():
+        write_secret(pki / f"{user}.kubeconfig", kubeconfig(site.server, authority.pem, identity).encode())
+    users["admin"].write(pki, "admin")
+    # Written last: where it is, all of it is.
+    write_secret(each.kubeconfig, (pki / "admin.kubeconfig").read_bytes())
+    give(each.kubeconfig)

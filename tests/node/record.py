@@ -1,0 +1,113 @@
+"""``python -m tests.node.record``: what a real node says of Pods that fail.
+
+It makes Pods fail in every way that the diagnosis knows, and writes down what the node says, to
+``tests/unit/recorded``; to be done again after an upgrade of Kubernetes or containerd.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from dask_k8s.cluster.options import default_image
+from devcluster import up
+
+FOLDER = Path(__file__).parents[1] / "unit" / "recorded"
+NAMESPACE = "recordings"
+DEADLINE = 90
+Json = dict[str, Any]
+
+
+def container(**more: Any) -> Json:
+    """The scheduler's container of a Pod that fails."""
+    return {"name": "scheduler", "image": default_image(), **more}
+
+
+def python(text: str) -> list[str]:
+    return ["python", "-c", text]
+
+
+SPECS: dict[str, Json] = {
+    "ImageNotFound": {"containers": [container(image="ghcr.io/dask/dask:no-such-tag")]},
+    "ImageRegistryUnreachable": {"containers": [container(image="registry.invalid/dask:1")]},
+    "ImageNameInvalid": {"containers": [container(image="Not A Name")]},
+    "Unschedulable": {"containers": [container(resources={"requests": {"memory": "900Gi"}})]},
+    "ContainerCrashes": {"containers": [container(args=python("raise SystemExit('no such plug-in')"))]},
+    "ContainerCrashes-memory": {
+        "containers": [container(args=python("b' ' * 10**9"), resources={"limits": {"memory": "64Mi"}})]
+    },
+    "ContainerNotCreated": {"containers": [container(envFrom=[{"configMapRef": {"name": "missing"}}])]},
+    "ContainerNotCreated-command": {"containers": [container(command=["/no/such/program"])]},
+    "PodNotSetUp": {
+        "containers": [container(volumeMounts=[{"name": "lost", "mountPath": "/lost"}])],
+        "volumes": [{"name": "lost", "secret": {"secretName": "missing"}}],
+    },
+}
+
+
+def kubectl(*words: str, stdin: str | None = None) -> str:
+    """What kubectl prints."""
+    argv = ["kubectl", "--namespace", NAMESPACE, *words]
+    return subprocess.run(argv, input=stdin, capture_output=True, text=True, check=True).stdout
+
+
+def main() -> None:
+    """Make all of them at once, and write each down when its trouble is told."""
+    from dask_k8s import diagnosis
+
+    os.environ.update(up("node").environment())
+    kubectl("create", "namespace", NAMESPACE)
+    try:
+        wait_for(lambda: "default" in kubectl("get", "serviceaccounts", "-o", "name"), "the service account")
+        for name, spec in SPECS.items():
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name.lower()}, "spec": spec}
+            kubectl("create", "-f", "-", stdin=json.dumps(pod))
+        FOLDER.mkdir(exist_ok=True)
+        for name in SPECS:
+            wait_for(lambda name=name: told(name) is not None, name)  # type: ignore[misc]
+            recording = seen(name)
+            (FOLDER / f"{name}.json").write_text(json.dumps(recording, indent=1, sort_keys=True) + "\n")
+            finding = diagnosis.of_pod(recording["pod"], recording["events"])
+            print(f"{name}: {finding.sentence if finding else 'NOTHING'}", file=sys.stderr)
+    finally:
+        kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+
+
+def told(name: str) -> object:
+    """The diagnosis, once it is the last word: a crash only after Kubernetes has started it again in vain."""
+    from dask_k8s import diagnosis
+
+    recording = seen(name)
+    finding = diagnosis.of_pod(recording["pod"], recording["events"])
+    expected = name.partition("-")[0]
+    if finding is None or finding.cause != expected:
+        return None
+    return finding if finding.final or not expected.startswith("ContainerCrashes") else None
+
+
+def seen(name: str) -> Json:
+    """A Pod and the messages of its warnings, as the API server gives them, without what differs each time."""
+    pod = json.loads(kubectl("get", "pod", name.lower(), "-o", "json"))
+    pod["metadata"].pop("managedFields", None)
+    fields = f"involvedObject.name={name.lower()},type=Warning"
+    events = json.loads(kubectl("get", "events", "--field-selector", fields, "-o", "json"))["items"]
+    events.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+    return {"pod": pod, "events": [event["message"] for event in events]}
+
+
+def wait_for(condition: Any, what: str) -> None:
+    """With a deadline."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {DEADLINE} s: {what}")
+        time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""A real notebook: the cells of the first minutes, run by a real kernel."""
+
+from __future__ import annotations
+
+import nbformat
+from nbclient import NotebookClient
+
+from tests.node.conftest import Kubectl
+
+CELLS = (
+    "from dask_k8s import KubeCluster\ncluster = KubeCluster(n_workers=1, namespace={namespace!r})",
+    "cluster",
+    "client = cluster.get_client()\nclient.submit(sum, [1, 2]).result()",
+    "cluster.scale(2)\nclient.wait_for_workers(2)\nlen(client.ncores())",
+    "client.close()\ncluster.close()\ncluster.status.name",
+)
+
+
+def test_the_first_minutes_in_a_notebook(kubectl: Kubectl, deployed: None) -> None:
+    """Start with its panel, the widget, a result, scale, close."""
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [nbformat.v4.new_code_cell(text.format(namespace=kubectl.namespace)) for text in CELLS]
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    outputs = [[_data(output) for output in cell.outputs] for cell in notebook.cells]
+    shown = {mime: text for data in outputs[1] for mime, text in data.items()}
+    assert "KubeCluster" in shown["text/html"]
+    assert "application/vnd.jupyter.widget-view+json" in shown
+    assert [data.get("text/plain") for data in outputs[2]] == ["3"]
+    assert [data.get("text/plain") for data in outputs[3]] == ["2"]
+    assert [data.get("text/plain") for data in outputs[4]] == ["'closed'"]
+
+
+def _data(output: dict[str, dict[str, str]]) -> dict[str, str]:
+    return output.get("data", {})
