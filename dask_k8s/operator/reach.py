@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 
 from dask_k8s import names
-from dask_k8s.errors import ApiError, InvalidResource, SchedulerSilent, Unreachable
+from dask_k8s.errors import ApiError, InvalidResource, SchedulerError, SchedulerSilent, Unreachable
 from dask_k8s.kinds.cluster import Cluster
 from dask_k8s.kinds.value import Manifest, Ref
 from dask_k8s.kube.client import Client
@@ -16,11 +16,12 @@ from dask_k8s.kube.portforward import open_stream
 from dask_k8s.manifests.scheduler import comm_port
 from dask_k8s.operator.caches import Caches
 from dask_k8s.scheduler.connection import Connection, connect
+from dask_k8s.scheduler.verified import connect_verified
 
 logger = logging.getLogger(__name__)
 
 DIRECT_TIMEOUT = 1.5
-"""Seconds for a connection inside the cluster network; from outside, nobody answers at all."""
+"""Seconds for a connection inside the cluster network; from outside nobody answers, or somebody else."""
 
 
 class Reach:
@@ -51,11 +52,13 @@ class Reach:
         pod, port = self._locate(cluster)
         if self._outside:
             return await self._forwarded(pod, port)
+        ip = pod["status"]["podIP"]
+        if self._inside:
+            return await connect(ip, port, timeout=DIRECT_TIMEOUT)
         try:
-            return await connect(pod["status"]["podIP"], port, timeout=DIRECT_TIMEOUT)
-        except SchedulerSilent:
-            if self._inside:
-                raise
+            return await connect_verified(ip, port, ip=ip, timeout=DIRECT_TIMEOUT)
+        except SchedulerError:
+            logger.debug("No scheduler answers at %s from here", ip)
         connection = await self._forwarded(pod, port)
         self._outside = True
         logger.info("Schedulers are reached through port-forwards: this process stands outside the cluster network")

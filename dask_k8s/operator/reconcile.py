@@ -70,7 +70,8 @@ class Reconciler:
         if status is None or status == decided.status:
             return True
         waited = time.monotonic() - self._written.get(key, float("-inf"))
-        if not decided.plan.actions and waited < STATUS_INTERVAL:
+        may_wait = not decided.plan.actions and not decided.plan.urgent
+        if may_wait and waited < STATUS_INTERVAL:
             self._queue.add_after(key, STATUS_INTERVAL - waited)
             return True
         try:

@@ -23,6 +23,7 @@ from dask_k8s.operator.observed import Drain, Known, Silent, Unasked
 from dask_k8s.scheduler.connection import Connection
 from dask_k8s.scheduler.drain import drain
 from dask_k8s.scheduler.rpc import SchedulerRpc
+from dask_k8s.scheduler.verified import host_of
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +174,7 @@ class Schedulers:
 
     async def _poll_order(self, talk: _Talk, rpc: SchedulerRpc) -> None:
         order = await rpc.leaving_order()
-        talk.order = Known(at=datetime.now(UTC), answer=tuple(_host(address) for address in order))
+        talk.order = Known(at=datetime.now(UTC), answer=tuple(host_of(address) for address in order))
         self._tell(talk)
 
     async def _drain(self, talk: _Talk, batch: list[_Drain]) -> None:
@@ -186,13 +187,13 @@ class Schedulers:
         hosts = {each.pod.uid or "": self._address(each.pod) for each in batch}
         async with aclosing(await self._reach.connect(talk.cluster)) as connection:
             rpc = SchedulerRpc(connection)
-            addresses = [address for address in await rpc.leaving_order() if _host(address) in hosts.values()]
+            addresses = [address for address in await rpc.leaving_order() if host_of(address) in hosts.values()]
             results = await drain(rpc, addresses, timeout=min(each.timeout for each in batch)) if addresses else {}
         for each in batch:
             refused = [
                 result.refused
                 for address, result in results.items()
-                if _host(address) == hosts[each.pod.uid or ""] and result.refused
+                if host_of(address) == hosts[each.pod.uid or ""] and result.refused
             ]
             each.state, each.why = (Drain.REFUSED, refused[0]) if refused else (Drain.EMPTY, "")
             each.running = False
@@ -238,11 +239,6 @@ def _batches(pending: list[_Drain]) -> list[list[_Drain]]:
     for each in pending:
         by_key.setdefault(each.key, []).append(each)
     return list(by_key.values())
-
-
-def _host(address: str) -> str:
-    """The host of ``tcp://10.0.0.1:4000``, brackets of IPv6 included or not."""
-    return address.rpartition("://")[2].rpartition(":")[0].strip("[]")
 
 
 def _first(errors: BaseExceptionGroup[SchedulerError]) -> SchedulerError:

@@ -20,6 +20,7 @@ import yaml
 from aiohttp import web
 
 from dask_k8s import names
+from dask_k8s.errors import Missing
 from dask_k8s.kinds.value import value
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import LEASE
@@ -151,18 +152,19 @@ async def test_a_standby_is_ready_and_takes_over(apiserver: ApiServer, client: C
     async def holder() -> str:
         return str((await lease(client, namespace))["spec"].get("holderIdentity") or "")
 
-    async with deployed(options) as (first, end_first), deployed(options) as (second, _):
-        await eventually(lambda: is_ready(first))
-        await eventually(lambda: is_ready(second))
+    async with deployed(options) as (_, end_first):
+        await eventually(lambda: is_there(client, namespace))
         held_by = await holder()
-        assert held_by
+        async with deployed(options) as (second, _):
+            await eventually(lambda: is_ready(second))
+            assert await holder() == held_by
 
-        await end_first()
+            await end_first()
 
-        async def taken_over() -> bool:
-            return await holder() not in ("", held_by)
+            async def taken_over() -> bool:
+                return await holder() not in ("", held_by)
 
-        await eventually(taken_over)
+            await eventually(taken_over)
 
 
 @asynccontextmanager
@@ -180,6 +182,14 @@ async def deployed(options: Options) -> AsyncIterator[tuple[str, Callable[[], Aw
         yield f"http://127.0.0.1:{port}", end
     finally:
         await end()
+
+
+async def is_there(client: Client, namespace: str) -> bool:
+    try:
+        await lease(client, namespace)
+    except Missing:
+        return False
+    return True
 
 
 async def is_ready(probes: str) -> bool:

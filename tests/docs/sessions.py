@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import secrets
@@ -19,6 +20,8 @@ from tests.docs.pages import ROOT, Step, shows
 DEADLINE = 150.0
 BACKGROUND = 20.0
 """Seconds for what a command in the background is shown to print."""
+
+ENDS_WITHIN = 30.0
 
 DRIVER = """
 import contextlib, io, json, os, sys, traceback
@@ -71,14 +74,14 @@ class Process:
         """End of input; whoever does not end by that is killed."""
         assert self._child.stdin is not None
         self._child.stdin.close()
-        try:
-            self._child.wait(60)
-        finally:
-            self._child.kill()
-            self._child.wait()
-            self._reader.join()
-            if self._log is not None:
-                self._log.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(ENDS_WITHIN if error is None else 0)
+        self._child.kill()
+        ended = self._child.wait()
+        self._reader.join()
+        if self._log is not None:
+            self._log.close()
+        assert error is not None or ended == 0, f"{self._child.args} ended with {ended}"
 
     def send(self, text: str) -> None:
         """Type a line."""

@@ -26,6 +26,7 @@ def plan(cluster: Cluster, observed: ObservedCluster, now: datetime) -> Plan:
         status=_status(cluster, observed, wanted, now),
         events=conditions.changes(cluster.status, wanted),
         actions=(*_missing(cluster, observed, now), *_ended(observed), *_flow(cluster, observed.group)),
+        urgent=_scheduler(cluster, observed) != _known_scheduler(cluster),
         wake_at=min((refusal.retry_at for refusal in observed.refusals if refusal.retry_at > now), default=None),
     )
 
@@ -100,9 +101,13 @@ def _scheduler(cluster: Cluster, observed: ObservedCluster) -> dict[str, Any]:
     """Which scheduler process the status speaks of: another one means that state was lost."""
     scheduler = observed.scheduler
     if scheduler is None or scheduler.phase not in (Phase.RUNNING, Phase.READY):
-        known = cluster.status.get("scheduler")
-        return {"scheduler": known} if known else {}
+        return _known_scheduler(cluster)
     return {"scheduler": {"uid": scheduler.ref.uid, "restarts": scheduler.restarts}}
+
+
+def _known_scheduler(cluster: Cluster) -> dict[str, Any]:
+    known = cluster.status.get("scheduler")
+    return {"scheduler": known} if known else {}
 
 
 def _start_time(cluster: Cluster, observed: ObservedCluster, now: datetime) -> dict[str, str]:

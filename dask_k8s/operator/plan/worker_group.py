@@ -10,7 +10,7 @@ from dask_k8s import metadata, names
 from dask_k8s.kinds.worker_group import WorkerGroup
 from dask_k8s.manifests.worker import worker_pod
 from dask_k8s.operator.actions import NOTHING, Action, Ask, Create, Delete, Patch, Plan
-from dask_k8s.operator.observed import Home, ObservedGroup, Phase
+from dask_k8s.operator.observed import Home, ObservedGroup, Phase, Worker
 from dask_k8s.operator.plan import conditions, group_conditions, leavers, replacement
 
 
@@ -61,14 +61,22 @@ def _joiners(
     if not home.scheduled or any(refusal.hinders("Pod", now) for refusal in observed.refusals):
         return in_doubt
     missing = group.worker.replicas - sum(worker.stays for worker in observed.workers)
-    ended = [worker for worker in observed.workers if worker.phase is Phase.ENDED and not worker.retiring_since]
-    due = ends.replace_at() is None or now >= (ends.replace_at() or now)
-    room = missing if due else missing - len(ended)
+    ended, waiting = _ended(observed, ends, missing, now)
     new = (
         Create(manifest=worker_pod(group, names.worker(group.head.ref.name, observed.draw, index)))
-        for index in range(max(0, room))
+        for index in range(max(0, missing - len(waiting)))
     )
-    return (*in_doubt, *(Delete(target=worker.ref) for worker in ended if due or missing < 0), *new)
+    return (*in_doubt, *(Delete(target=worker.ref) for worker in ended if worker not in waiting), *new)
+
+
+def _ended(
+    observed: ObservedGroup, ends: replacement.EarlyEnds, missing: int, now: datetime
+) -> tuple[list[Worker], list[Worker]]:
+    """Workers that ended, the latest first, and those of them that stay until it is time for another in their place."""
+    ended = [worker for worker in observed.workers if worker.phase is Phase.ENDED and not worker.retiring_since]
+    ended.sort(key=lambda worker: worker.ended or worker.created, reverse=True)
+    due = ends.replace_at()
+    return ended, ended[: max(0, missing)] if due is not None and now < due else []
 
 
 def _adoptions(group: WorkerGroup, observed: ObservedGroup, home: Home) -> Iterator[Action]:

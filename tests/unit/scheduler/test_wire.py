@@ -101,8 +101,9 @@ async def test_what_is_beyond_limits_is_refused_at_once(stream: bytes) -> None:
     """Without waiting for what it announces: the stream goes on."""
     reader = asyncio.StreamReader()
     reader.feed_data(stream)
-    with pytest.raises(SchedulerRefused):
-        await read(reader, LIMITS)
+    async with asyncio.timeout(5):
+        with pytest.raises(SchedulerRefused):
+            await read(reader, LIMITS)
 
 
 async def test_what_ends_a_port_forward_is_silence() -> None:

@@ -285,6 +285,18 @@ def test_others_are_not_kept_waiting_by_those_that_ended() -> None:
     assert deeds(made) == ["create Pod", "create Pod"]
 
 
+def test_only_who_is_to_be_replaced_is_kept_for_its_log() -> None:
+    """A group that shrank takes away what ended, the oldest first, and does not wait for the back-off."""
+    there = observed(*(ended(name, created, 1) for name, created in (("old", -40), ("new", -6), ("older", -50))))
+    assert deeds(plan(group(replicas=1, status=early(2, -6)), there, NOW)) == ["delete old", "delete older"]
+    assert deeds(plan(group(replicas=0, status=early(2, -6)), there, NOW)) == [
+        "delete new",
+        "delete old",
+        "delete older",
+    ]
+    assert deeds(plan(group(replicas=3, status=early(2, -6)), there, NOW)) == []
+
+
 def test_a_worker_that_holds_out_ends_the_back_off() -> None:
     """One that was made after the last end and has been ready for a minute."""
     held = worker("a", created=later(-61))

@@ -1,0 +1,42 @@
+"""A connection to the scheduler at a Pod's address, and to nobody else.
+
+Outside of the cluster network that private address may belong to another machine, or a proxy may answer for it.
+"""
+
+from __future__ import annotations
+
+from dask_k8s.errors import SchedulerError, SchedulerRefused
+from dask_k8s.scheduler.connection import Connection, connect
+from dask_k8s.scheduler.rpc import SchedulerRpc
+from dask_k8s.scheduler.wire import Limits
+
+
+async def connect_verified(host: str, port: int, *, ip: str, timeout: float) -> Connection:
+    """A connection to a scheduler that says that it listens at this IP address.
+
+    Parameters
+    ----------
+    host, port
+        Where to connect: the same address, or one that should lead to it.
+    timeout
+        Seconds for the connection, and for the answer.
+
+    Raises
+    ------
+    SchedulerSilent, SchedulerRefused
+        Where nobody answers, or somebody else does.
+    """
+    connection = await connect(host, port, timeout=timeout, limits=Limits(seconds=timeout))
+    try:
+        address = (await SchedulerRpc(connection).identity()).address
+        if host_of(address) != ip:
+            raise SchedulerRefused(f"{host}:{port} is the scheduler at {address}, and not the one at {ip}")
+    except SchedulerError:
+        await connection.aclose()
+        raise
+    return connection
+
+
+def host_of(address: str) -> str:
+    """The host of ``tcp://10.0.0.1:8786``, without the brackets of IPv6."""
+    return address.rpartition("://")[2].rpartition(":")[0].strip("[]")
