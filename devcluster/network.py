@@ -48,7 +48,7 @@ class Link:
     def barriers(self) -> list[str]:
         """Routes that let nothing for the cluster's own addresses leave the machine; each cluster's has its own metric.
 
-        Outside of the cluster's network they lead nowhere, as on a laptop. Without these, a program that tries one would
+        Outside of the cluster's network they lead nowhere, as on a laptop. Else a program that tries one would
         ask the machine's gateway, and might get an answer from a stranger.
         """
         return [f"unreachable {addresses} metric {19_800 + self.slot}" for addresses in (PODS, SERVICES)]

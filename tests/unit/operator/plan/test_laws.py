@@ -89,6 +89,7 @@ def planned(world: GroupWorld) -> Plan:
     _lose_nothing(world, seen, made)
     _never_too_many(world, made)
     assert len({_target(action) for action in made.actions}) == len(made.actions), "two deeds on one object"
+    assert made.wake_at is None or made.wake_at > world.now, "a pass without end"
     assert made.status is not None
     if made.status != resource.status:
         assert crds.problems(made.status, "daskworkergroups", "status") == []
@@ -207,6 +208,7 @@ def test_until_it_wants_to_be_woken_a_plan_stays_the_same(world: GroupWorld, fra
     first = group_plan.plan(world.group(), world.observe(), world.now)
     world.manifest["status"] = first.status
     made = planned(world)
+    assert made.status == first.status
     until = made.wake_at or world.now + timedelta(days=1)
     moment = world.now + fraction * (until - world.now)
     then = group_plan.plan(world.group(), world.observe(), moment)

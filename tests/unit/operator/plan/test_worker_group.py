@@ -305,6 +305,21 @@ def test_a_worker_that_holds_out_ends_the_back_off() -> None:
     assert "earlyEnds" not in made.status
 
 
+def test_a_worker_from_before_the_ends_proves_nothing() -> None:
+    """It was started from what worked then; what is started now ends at once."""
+    made = plan(group(replicas=2, status=early(2, -40)), observed(a, ended("x", -6, 1)), NOW)
+    assert made.status is not None
+    assert made.status["earlyEnds"]["count"] == 3
+
+
+def test_a_part_of_a_second_is_not_counted_again() -> None:
+    """Times in a status have whole seconds, and an end is compared with what was written of it."""
+    there = observed(ended("x", -5.8, 0.3))
+    first = plan(group(replicas=1), there, NOW).status
+    assert first is not None
+    assert plan(group(replicas=1, status=first), there, NOW).status == first
+
+
 def test_the_plan_looks_again_when_a_worker_may_have_held_out() -> None:
     """Nothing happens at that moment by itself."""
     made = plan(group(replicas=1, status=early(1, -120)), observed(worker("a", created=later(-20))), NOW)
