@@ -1,6 +1,6 @@
 """The whole gate: ``python -m tests``, as ``make test`` and CI run it.
 
-What needs no cluster and what needs only an API server runs in parallel; what needs a node runs after it, one at a time.
+What needs no cluster, and what needs only an API server, runs in parallel; what needs a node runs after it, alone.
 The last line is pytest's own. Arguments are handed on to pytest.
 """
 

@@ -69,7 +69,7 @@ def main() -> None:
             kubectl("create", "-f", "-", stdin=json.dumps(pod))
         FOLDER.mkdir(exist_ok=True)
         for name in SPECS:
-            wait_for(lambda name=name: told(name) is not None, name)  # type: ignore[misc]
+            wait_for(lambda name=name: told(name) is not None, name)
             recording = seen(name)
             (FOLDER / f"{name}.json").write_text(json.dumps(recording, indent=1, sort_keys=True) + "\n")
             finding = diagnosis.of_pod(recording["pod"], recording["events"])

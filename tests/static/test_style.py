@@ -23,5 +23,6 @@ ROOT = Path(__file__).parents[2]
 def test_checked_without_a_finding(command: list[str]) -> None:
     """The tool finds nothing; its output is the failure's text."""
     module, *arguments = command
-    done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    argv = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
