@@ -20,17 +20,17 @@ GIB = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """How much a cluster of a kind takes, in GiB, measured and rounded up."""
+    """How much a cluster of a kind takes, in GiB, with room."""
 
     memory: int
     disk: int
 
 
 TO_BUILD: Mapping[Kind, Need] = {"api": Need(3, 6), "node": Need(4, 9), "scale": Need(5, 10)}
-"""From nothing: Go's caches and its linker are what is large."""
+"""From nothing: Go's linker takes 2.4 GiB of memory, its caches and the modules 3.5 GiB of disk."""
 
 TO_RUN: Mapping[Kind, Need] = {"api": Need(1, 1), "node": Need(2, 2), "scale": Need(4, 3)}
-"""Once something has been built."""
+"""Once something has been built: an API server takes 0.5 GiB of memory, a node 1.2, and 1 GiB of disk."""
 
 FAMILIES = {"debian", "ubuntu"}
 
