@@ -28,7 +28,6 @@ RETIRING_SINCE = f"{DOMAIN}/retiring-since"
 REPLICAS_FROM_CLUSTER = f"{DOMAIN}/replicas-from-cluster"
 LEASE_FOR = f"{DOMAIN}/lease-for"
 SERVED_NAMESPACES = f"{DOMAIN}/served-namespaces"
-PACKAGE_VERSION = f"{DOMAIN}/dask-k8s-version"
 
 DEPLOYED = "deployed"
 """The deployed operator, as the holder of an embedded one's Lease that it has taken over for good."""

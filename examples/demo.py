@@ -43,7 +43,7 @@ def own() -> str:
     cluster = up("node")
     os.environ.update(cluster.environment())
     run("kubectl", "get", "nodes")
-    return f"""\
+    return """\
 Go on in a shell of your own:
 
     eval "$(make cluster)"              # KUBECONFIG, and kubectl on the PATH
@@ -51,7 +51,7 @@ Go on in a shell of your own:
     kubectl apply -f examples/cluster.yaml
     python -c 'from dask_k8s import KubeCluster; print(KubeCluster())'
 
-In a notebook: {sys.executable} -m pip install jupyterlab, then KubeCluster() and cluster.dashboard_link.
+In a notebook: uv pip install jupyterlab && jupyter lab, then KubeCluster() and cluster.dashboard_link.
 
 make down takes everything away but the cache."""
 
@@ -79,9 +79,10 @@ def existing(context: str) -> str:
 def administrator() -> None:
     """Install, apply, connect, scale, delete."""
     run("dask", "k8s", "install")
-    run("kubectl", "apply", "-f", str(EXAMPLES / "cluster.yaml"))
+    run("kubectl", "apply", "-f", "examples/cluster.yaml")
     run("kubectl", "wait", "--for=condition=SchedulerReady", "daskcluster/simple", "--timeout=120s")
-    run("kubectl", "get", "daskclusters,daskworkergroups,pods,svc", "-l", "dask.org/cluster-name=simple")
+    run("kubectl", "get", "daskclusters")
+    run("kubectl", "get", "daskworkergroups,pods,svc", "-l", "dask.org/cluster-name=simple")
     with forwarded("svc/simple", 8786) as port:
         connect = f'from dask.distributed import Client; client = Client("localhost:{port}")'
         code = f"{connect}; print(client, client.submit(sum, [1, 2]).result())"
@@ -113,7 +114,7 @@ def run(*argv: str) -> None:
     shown = ["python" if word == sys.executable else word for word in argv]
     print(f"\n$ {' '.join(repr(word) if ' ' in word else word for word in shown)}", flush=True)
     command = [sys.executable, "-m", "dask", *argv[1:]] if argv[0] == "dask" else list(argv)
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, cwd=ROOT)
 
 
 def title(text: str) -> None:

@@ -81,7 +81,7 @@ class Process:
         self._reader.join()
         if self._log is not None:
             self._log.close()
-        assert error is not None or ended == 0, f"{self._child.args} ended with {ended}"
+        assert error is not None or ended == 0, f"{self._child.args!r} ended with {ended}"
 
     def send(self, text: str) -> None:
         """Type a line."""
