@@ -36,7 +36,7 @@ OF_TESTS = frozenset({"tests"})
 LOCKED = ("--frozen", "--no-default-groups", "--group", "runtime")
 """The part of ``uv.lock`` that the image holds."""
 
-PACKAGE_SOURCES = ("dask_k8s", "crds", "deploy", "pyproject.toml")
+PACKAGE_SOURCES = ("dask_k8s", "crds", "pyproject.toml")
 
 PASSWD = """\
 root:x:0:0:root:/root:/bin/sh

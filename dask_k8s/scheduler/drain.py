@@ -56,10 +56,11 @@ async def drain(rpc: SchedulerRpc, workers: Collection[str], *, timeout: float) 
             raise
         return dict.fromkeys(workers, Drained(refused=f"Its data was not moved within {timeout:g} s."))
     refused = await _refused(rpc, workers, moved)
-    await _quiet(rpc, moved, until)
-    # Results that came after the first reply lie on the worker that they were computed on.
-    removed = await rpc.retire(moved, remove=True, within=FLUSH_TIMEOUT) if moved else moved
-    refused |= await _refused(rpc, moved, removed)
+    if moved:
+        await _quiet(rpc, moved, until)
+        # Results that came after the first reply lie on the worker that they were computed on.
+        removed = await rpc.retire(moved, remove=True, within=FLUSH_TIMEOUT)
+        refused |= await _refused(rpc, moved, removed)
     return {worker: Drained(refused=refused.get(worker)) for worker in workers}
 
 

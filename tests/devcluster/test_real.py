@@ -18,7 +18,6 @@ from devcluster.processes import wait_for
 
 NAME = "test"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a node needs root")
-pytestmark = pytest.mark.xdist_group("devcluster")
 
 MEBIBYTE = 1 << 20
 IMAGE_LIMIT = 400 * MEBIBYTE

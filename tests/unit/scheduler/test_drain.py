@@ -184,6 +184,13 @@ async def leave() -> None:
     """Go away."""
 
 
+@pytest.mark.parametrize(("running", "why"), [({"w": 1}, NOWHERE), ({"w": 1, "other": 1}, UNMOVABLE)])
+@pytest.mark.parametrize("before", [[], [{"w": {}}, {"w": 1}, {"w": []}]], ids=["its data", "its late results"])
+async def test_a_refusal_tells_whether_there_was_room(before: list[Any], running: Any, why: str) -> None:
+    """Who was refused may be running again by then, and is no room for itself; in the first step or in the last."""
+    assert await answer(*before, {}, {"w": 1}, running, then=leave) == {"w": Drained(refused=why)}
+
+
 async def test_a_scheduler_that_goes_away_is_silent_and_refuses_nothing() -> None:
     """The connection breaks before the time is over."""
     with pytest.raises(SchedulerSilent):
