@@ -5,10 +5,11 @@ Outside of the cluster network that private address may belong to another machin
 
 from __future__ import annotations
 
-from dask_k8s.errors import SchedulerError, SchedulerRefused
+import asyncio
+
+from dask_k8s.errors import SchedulerError, SchedulerRefused, SchedulerSilent
 from dask_k8s.scheduler.connection import Connection, connect
 from dask_k8s.scheduler.rpc import SchedulerRpc
-from dask_k8s.scheduler.wire import Limits
 
 
 async def connect_verified(host: str, port: int, *, ip: str, timeout: float) -> Connection:
@@ -19,18 +20,22 @@ async def connect_verified(host: str, port: int, *, ip: str, timeout: float) -> 
     host, port
         Where to connect: the same address, or one that should lead to it.
     timeout
-        Seconds for the connection, and for the answer.
+        Seconds for the connection, and for the answer; later calls have their own.
 
     Raises
     ------
     SchedulerSilent, SchedulerRefused
         Where nobody answers, or somebody else does.
     """
-    connection = await connect(host, port, timeout=timeout, limits=Limits(seconds=timeout))
+    connection = await connect(host, port, timeout=timeout)
     try:
-        address = (await SchedulerRpc(connection).identity()).address
+        async with asyncio.timeout(timeout):
+            address = (await SchedulerRpc(connection).identity()).address
         if host_of(address) != ip:
             raise SchedulerRefused(f"{host}:{port} is the scheduler at {address}, and not the one at {ip}")
+    except TimeoutError as error:
+        await connection.aclose()
+        raise SchedulerSilent(f"{host}:{port} did not say who it is within {timeout:g} s") from error
     except SchedulerError:
         await connection.aclose()
         raise

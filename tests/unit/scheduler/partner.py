@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -112,6 +113,7 @@ async def run_scheduler() -> None:
         sys.stdout.write(f"{scheduler.address}\n")
         sys.stdout.flush()
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        os._exit(0)  # a test that was killed leaves tasks that run and workers that are gone: nothing waits for them
 
 
 async def run_worker(address: str, name: str) -> None:
