@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 from dask_k8s import names
@@ -9,11 +10,14 @@ from dask_k8s.cli import manifest, packed
 from dask_k8s.cli.applied import label, present
 from dask_k8s.cli.manifest import PACKAGE, PART_OF
 from dask_k8s.cli.session import Say
-from dask_k8s.errors import DaskK8sError, Missing
+from dask_k8s.errors import DaskK8sError, Missing, Unavailable
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube import resources
 from dask_k8s.kube.client import Client
-from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, LEASE
+from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, LEASE, Resource
+
+UNAVAILABLE_FOR = 10.0
+"""Seconds that an API server which cannot answer now is asked again."""
 
 
 async def uninstall(
@@ -48,10 +52,7 @@ async def _delete_lease(client: Client, namespace: str, say: Say) -> None:
 async def _refuse_with_clusters(client: Client) -> None:
     found = []
     for resource in (DASK_CLUSTER, DASK_WORKER_GROUP):
-        try:
-            items = (await client.list(resource))["items"]
-        except Missing:
-            continue
+        items = await _all_of(client, resource)
         found += [f"{resource.kind} {each['metadata']['namespace']}/{each['metadata']['name']}" for each in items]
     if found:
         some = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
@@ -59,6 +60,26 @@ async def _refuse_with_clusters(client: Client) -> None:
             f"Without their kinds, these would be deleted: {some}. Nothing was changed. "
             "Delete them first, or say --delete-clusters."
         )
+
+
+async def _all_of(client: Client, resource: Resource) -> list[Manifest]:
+    """Every object of a kind; none where there is no such kind.
+
+    For a second or two after a CRD was applied the API server answers that its storage is initializing.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + UNAVAILABLE_FOR
+    while True:
+        try:
+            items: list[Manifest] = (await client.list(resource))["items"]
+        except Missing:
+            return []
+        except Unavailable:
+            if loop.time() > deadline:
+                raise
+            await asyncio.sleep(0.5)
+        else:
+            return items
 
 
 async def _delete(client: Client, manifests: Iterable[Manifest], say: Say) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import secrets
+import signal
 import subprocess
 import sys
 import threading
@@ -60,6 +62,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=self._log or subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
         self._lines: queue.Queue[str] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -71,12 +74,13 @@ class Process:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End of input; whoever does not end by that is killed."""
+        """End of input; whoever does not end by that is killed, at once after an error."""
         assert self._child.stdin is not None
         self._child.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(ENDS_WITHIN if error is None else 0)
-        self._child.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._child.pid, signal.SIGKILL)  # with what it left in the background
         ended = self._child.wait()
         self._reader.join()
         if self._log is not None:

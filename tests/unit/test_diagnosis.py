@@ -56,6 +56,8 @@ def crashing(code: int, reason: str = "Error", *, restarts: int = 3) -> Manifest
     return waiting("CrashLoopBackOff", back_off, restartCount=restarts, lastState=terminated(code, reason))
 
 
+DENIED_HOST = NO_HOST.replace("registry.invalid", "denied.invalid")
+
 PULLS = [
     ("ErrImagePull", NOT_FOUND, Cause.IMAGE_NOT_FOUND, True),
     ("ImagePullBackOff", BACK_OFF, Cause.IMAGE_NOT_FOUND, True),
@@ -64,6 +66,7 @@ PULLS = [
     ("ErrImagePull", PULL_DENIED, Cause.IMAGE_DENIED, True),
     ("ErrImagePull", "unexpected status code 401 Unauthorized", Cause.IMAGE_DENIED, True),
     ("ErrImagePull", NO_HOST, Cause.IMAGE_UNREACHABLE, False),
+    ("ErrImagePull", DENIED_HOST, Cause.IMAGE_UNREACHABLE, False),
     ("ErrImagePull", TIME_OUT, Cause.IMAGE_UNREACHABLE, False),
     (
         "ErrImagePull",

@@ -10,17 +10,25 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+BUSY = 20_000
+"""Rounds of the loop without any waiting after which something turns in circles."""
+
+
 class _Selector(selectors.SelectSelector):
     """Instead of waiting for a time-out it moves the clock there."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
+        self._rounds = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """What is ready at once; where nothing will ever be, the test hangs on purpose no longer than this."""
+        """What is ready at once; a test that would wait for ever, or never wait at all, ends here."""
         if timeout is None:
             raise AssertionError("everything waits, and nothing is to come")
+        self._rounds = 0 if timeout > 0 else self._rounds + 1
+        if self._rounds > BUSY:
+            raise AssertionError("a busy loop: nothing waits, and no time goes by")
         self.now += max(0.0, timeout)
         return super().select(0)
 

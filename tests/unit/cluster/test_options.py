@@ -122,6 +122,7 @@ def test_name_namespace_and_n_workers_are_laid_over_a_spec() -> None:
     assert (laid.name, laid.namespace) == ("mine", "other")
     assert laid.manifest["spec"] == {**custom["spec"], "worker": {**custom["spec"]["worker"], "replicas": 1}}
     assert laid.manifest["metadata"]["labels"] == {"a": "b"}
+    assert decided(custom_cluster_spec=custom, n_workers=0).manifest["spec"]["worker"]["replicas"] == 0
     assert custom == before
 
 

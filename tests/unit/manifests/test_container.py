@@ -85,6 +85,8 @@ def test_a_start_is_found_and_written_as_today(
         (None, None),
         (None, []),
         (None, ["--nthreads", "2"]),
+        (None, ["--", "dask-worker"]),
+        (None, ["A=1", "dask-worker"]),
         (["sh", "-c"], ["dask-worker --name x"]),
         (["bash", "-c", "exec dask-worker"], None),
         (None, ["sh", "-c", "pip install x && dask-worker"]),

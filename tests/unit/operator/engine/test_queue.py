@@ -167,6 +167,25 @@ def test_all_sleepers_are_woken_for_all_keys() -> None:
     virtual_time.run(main())
 
 
+@pytest.mark.parametrize("keys", [0, 1, 2])
+def test_sleepers_that_find_nothing_sleep_on(keys: int) -> None:
+    """An idle operator costs nothing: workers do not wake each other."""
+
+    async def main() -> None:
+        queue = Queue()
+        getting = [asyncio.ensure_future(queue.get()) for _ in range(4)]
+        await asyncio.sleep(1)
+        for index in range(keys):
+            queue.add(key(str(index)))
+        await asyncio.sleep(1000)
+        assert sum(each.done() for each in getting) == keys
+        for each in getting:
+            each.cancel()
+        await asyncio.wait(getting)
+
+    virtual_time.run(main())
+
+
 def test_failures_come_back_later_and_later() -> None:
     """Twice as late with every failure in a row, up to a minute."""
 
