@@ -3,58 +3,21 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, assert_never
 
 import pytest
 
-from dask_k8s.diagnosis import Cause, Diagnosis
-from dask_k8s.kinds.value import Manifest, Ref
+from dask_k8s.kinds.value import Ref
 from dask_k8s.kinds.worker_group import WorkerGroup
-from dask_k8s.operator.actions import NOTHING, Ask, Create, Delete, Patch, Plan, Retire
-from dask_k8s.operator.observed import Drain, Home, Known, ObservedGroup, Phase, Refusal, Silent, Unasked, Worker
+from dask_k8s.operator.actions import NOTHING, Ask, Create, Patch, Retire
+from dask_k8s.operator.observed import Drain, Home, ObservedGroup, Phase, Refusal, Silent, Unasked, Worker
 from dask_k8s.operator.plan.worker_group import plan
 from tests.unit import given as g
 from tests.unit.given import NOW, group, later, observed, worker
+from tests.unit.operator.plan.words import SILENT, STALE, condition, deeds, order, retiring
 
-FRESH = 1.0  # seconds: an order of this age may be used
-STALE = 3.0
-
-
-def deeds(made: Plan) -> list[str]:
-    """A plan's actions in short words; new Pods without their names, which are chance."""
-    return sorted(_deed(action) for action in made.actions)
-
-
-def _deed(action: Create | Patch | Delete | Retire) -> str:
-    match action:
-        case Create(manifest=manifest):
-            return f"create {manifest['kind']}"
-        case Patch(target=target, patch=patch):
-            marked = "dask.org/retiring-since" in patch["metadata"].get("annotations", {})
-            return f"{'mark' if marked else 'adopt'} {target.name}"
-        case Delete(target=target, grace=grace):
-            return f"delete {target.name}" + ("" if grace is None else f" within {grace} s")
-        case Retire(workers=workers):
-            return f"retire {' '.join(sorted(each.name for each in workers))}"
-        case _:
-            assert_never(action)
-
-
-def order(*names: str, age: float = FRESH) -> Known[tuple[str, ...]]:
-    """The scheduler's order, given a while ago."""
-    return Known(at=later(-age), answer=names)
-
-
-SILENT = Silent(since=later(-30), why="no route")
 READY, PENDING, RUNNING = Phase.READY, Phase.PENDING, Phase.RUNNING
 a, b, c = worker("a"), worker("b"), worker("c")
 pending = worker("p", PENDING)
-
-
-def retiring(name: str, drain: Drain | None = None, since: float = -10, **fields: Any) -> Worker:
-    """A worker that was chosen to leave."""
-    return worker(name, retiring_since=later(since), drain=drain, **fields)
-
 
 JOINERS = [
     ("an empty group gets all its workers at once", 3, observed(), ["create Pod"] * 3),
@@ -234,98 +197,6 @@ def test_adoption_keeps_owners_that_do_not_control() -> None:
     assert [owner["uid"] for owner in patch.patch["metadata"]["ownerReferences"]] == ["uid-of-c", "uid-1"]
 
 
-# Replacement: a worker that ends at once, again and again, is replaced later and later.
-
-
-def early(count: int, last: float) -> dict[str, Any]:
-    """A group's status after so many early ends in a row."""
-    return {"earlyEnds": {"count": count, "last": later(last).strftime("%Y-%m-%dT%H:%M:%SZ")}}
-
-
-def ended(name: str, created: float, after: float) -> Worker:
-    """A worker that ended so many seconds after it was made."""
-    return worker(name, Phase.ENDED, created=later(created), ended=later(created + after))
-
-
-BACK_OFF = [
-    ("the second end in a row waits 10 s", early(1, -40), ended("x", -6, 1), 2, 5.0),
-    ("and is replaced then", early(1, -40), ended("x", -11, 1), 2, None),
-    ("the third waits 20 s", early(2, -40), ended("x", -6, 1), 3, 15.0),
-    ("the fifth waits 80 s", early(4, -200), ended("x", -6, 1), 5, 75.0),
-    ("none waits longer than 5 minutes", early(40, -900), ended("x", -6, 1), 41, 295.0),
-    ("an end that is counted is not counted again", early(2, -5), ended("x", -6, 1), 2, 5.0),
-]
-
-
-@pytest.mark.parametrize(("_fact", "status", "one", "count", "wait"), BACK_OFF, ids=[row[0] for row in BACK_OFF])
-def test_early_ends_back_off(_fact: str, status: Manifest, one: Worker, count: int, wait: float | None) -> None:
-    """The ended Pod stays for its log until it is replaced; the plan says when to look again."""
-    made = plan(group(replicas=1, status=status), observed(one), NOW)
-    assert made.status is not None
-    assert made.status["earlyEnds"]["count"] == count
-    if wait is None:
-        assert deeds(made) == ["create Pod", "delete x"]
-    else:
-        assert deeds(made) == []
-        assert made.wake_at == later(wait)
-        assert condition(made, "Degraded")["reason"] == "WorkersEnd"
-
-
-def test_one_generation_counts_once() -> None:
-    """Ten workers of one start that end together are one early end."""
-    made = plan(group(replicas=10), observed(*(ended(str(i), -30, 1 + i / 10) for i in range(10))), NOW)
-    assert made.status is not None
-    assert made.status["earlyEnds"]["count"] == 1
-    assert deeds(made).count("create Pod") == 10
-
-
-def test_others_are_not_kept_waiting_by_those_that_ended() -> None:
-    """While one waits for its replacement, a scale-up makes the rest."""
-    made = plan(group(replicas=3, status=early(2, -40)), observed(ended("x", -6, 1)), NOW)
-    assert deeds(made) == ["create Pod", "create Pod"]
-
-
-def test_only_who_is_to_be_replaced_is_kept_for_its_log() -> None:
-    """A group that shrank takes away what ended, the oldest first, and does not wait for the back-off."""
-    there = observed(*(ended(name, created, 1) for name, created in (("old", -40), ("new", -6), ("older", -50))))
-    assert deeds(plan(group(replicas=1, status=early(2, -6)), there, NOW)) == ["delete old", "delete older"]
-    assert deeds(plan(group(replicas=0, status=early(2, -6)), there, NOW)) == [
-        "delete new",
-        "delete old",
-        "delete older",
-    ]
-    assert deeds(plan(group(replicas=3, status=early(2, -6)), there, NOW)) == []
-
-
-def test_a_worker_that_holds_out_ends_the_back_off() -> None:
-    """One that was made after the last end and has been ready for a minute."""
-    held = worker("a", created=later(-61))
-    made = plan(group(replicas=1, status=early(5, -120)), observed(held), NOW)
-    assert made.status is not None
-    assert "earlyEnds" not in made.status
-
-
-def test_a_worker_from_before_the_ends_proves_nothing() -> None:
-    """It was started from what worked then; what is started now ends at once."""
-    made = plan(group(replicas=2, status=early(2, -40)), observed(a, ended("x", -6, 1)), NOW)
-    assert made.status is not None
-    assert made.status["earlyEnds"]["count"] == 3
-
-
-def test_a_part_of_a_second_is_not_counted_again() -> None:
-    """Times in a status have whole seconds, and an end is compared with what was written of it."""
-    there = observed(ended("x", -5.8, 0.3))
-    first = plan(group(replicas=1), there, NOW).status
-    assert first is not None
-    assert plan(group(replicas=1, status=first), there, NOW).status == first
-
-
-def test_the_plan_looks_again_when_a_worker_may_have_held_out() -> None:
-    """Nothing happens at that moment by itself."""
-    made = plan(group(replicas=1, status=early(1, -120)), observed(worker("a", created=later(-20))), NOW)
-    assert made.wake_at == later(40)
-
-
 def test_a_refused_pod_is_tried_when_its_time_has_come() -> None:
     """A quota that is used up is a condition with the API server's words, and no hot loop."""
 
@@ -344,120 +215,6 @@ def test_a_drain_that_may_be_given_up_is_looked_at_again() -> None:
     """With none to stay the end of ``drainTimeout`` comes though nothing happens."""
     made = plan(group(replicas=0), observed(retiring("b", Drain.UNDER_WAY, since=-10)), NOW)
     assert made.wake_at == later(50)
-
-
-# Status and conditions.
-
-
-def condition(made: Plan, wanted: str) -> Manifest:
-    """One condition of a plan's status."""
-    assert made.status is not None
-    (found,) = (each for each in made.status["conditions"] if each["type"] == wanted)
-    return dict(found)
-
-
-def test_the_status_counts_what_is_there() -> None:
-    """Pods that are there and not going; what is expected, ended or leaving is not."""
-    every = [worker(phase.name, phase) for phase in Phase]
-    status = plan(group(replicas=3), observed(*every), NOW).status
-    assert status is not None
-    assert (status["replicas"], status["readyReplicas"], status["observedGeneration"]) == (3, 1, 1)
-    assert status["selector"] == (
-        "dask.org/cluster-name=simple,dask.org/component=worker,dask.org/workergroup-name=simple-default"
-    )
-
-
-TROUBLE = Diagnosis(
-    cause=Cause.UNSCHEDULABLE, pod="p", sentence="Pod p fits on no node.", mend="Ask for less.", final=False
-)
-NO_NODE = Home(ref=g.CLUSTER, deleting=False, scheduled=False)
-
-CONDITIONS: list[tuple[str, int, ObservedGroup, str, str, str, str]] = [
-    ("all are ready", 1, observed(a), "WorkersReady", "True", "AllReady", "1 of 1 workers are ready."),
-    ("none are asked for", 0, observed(), "WorkersReady", "True", "AllReady", "0 of 0"),
-    ("some are missing", 2, observed(a), "WorkersReady", "False", "NotAllReady", "1 of 2"),
-    (
-        "one runs without being ready",
-        1,
-        observed(worker("r", RUNNING)),
-        "WorkersReady",
-        "False",
-        "NotAllReady",
-        "0 of 1",
-    ),
-    (
-        "a ready one that retires is none",
-        1,
-        observed(retiring("b", Drain.UNDER_WAY)),
-        "WorkersReady",
-        "False",
-        "NotAllReady",
-        "0 of 1",
-    ),
-    ("nothing is going on", 1, observed(a), "Progressing", "False", "Settled", ""),
-    ("workers start", 3, observed(a), "Progressing", "True", "Starting", "2 workers are starting."),
-    (
-        "they wait for the scheduler's node",
-        3,
-        observed(a, home=NO_NODE),
-        "Progressing",
-        "True",
-        "WaitingForScheduler",
-        "has a node",
-    ),
-    ("some hand over", 1, observed(a, retiring("b", Drain.UNDER_WAY)), "Progressing", "True", "Draining", "1 workers"),
-    ("some will", 1, observed(a, b), "Progressing", "True", "Draining", "1 workers"),
-    ("nothing is wrong", 1, observed(a), "Degraded", "False", "AsExpected", ""),
-    (
-        "a Pod is in trouble",
-        1,
-        observed(worker("p", PENDING, trouble=TROUBLE)),
-        "Degraded",
-        "True",
-        "Unschedulable",
-        "no node. Ask for less.",
-    ),
-    (
-        "a drain was refused",
-        1,
-        observed(a, retiring("b", Drain.REFUSED, refused="it has an actor")),
-        "Degraded",
-        "True",
-        "DrainRefused",
-        "Worker b stays for now: it has an actor",
-    ),
-    (
-        "the scheduler is silent and asked",
-        1,
-        observed(a, b, order=SILENT),
-        "Degraded",
-        "True",
-        "SchedulerSilent",
-        "Since 2026-01-31T11:59:30Z: no route",
-    ),
-    ("its silence harms nobody", 2, observed(a, b, order=SILENT), "Degraded", "False", "AsExpected", ""),
-]
-
-
-@pytest.mark.parametrize(
-    ("_fact", "replicas", "there", "kind", "status", "reason", "message"),
-    CONDITIONS,
-    ids=[row[0] for row in CONDITIONS],
-)
-def test_conditions(
-    _fact: str, replicas: int, there: ObservedGroup, kind: str, status: str, reason: str, message: str
-) -> None:
-    """What ``kubectl describe`` shows."""
-    found = condition(plan(group(replicas=replicas), there, NOW), kind)
-    assert (found["status"], found["reason"]) == (status, reason)
-    assert message in found["message"]
-
-
-def test_an_old_script_in_a_shells_text_is_told() -> None:
-    """It is left alone there, and would crash on today's Dask."""
-    shell = {"containers": [{"name": "worker", "command": ["sh", "-c", "dask-worker"]}]}
-    found = condition(plan(group(spec=shell, replicas=0), observed(), NOW), "CommandNotRewritten")
-    assert "write 'dask worker'" in found["message"]
 
 
 @pytest.mark.parametrize(("unasked", "now"), [(Unasked(), NOW), (SILENT, later(3600))])

@@ -1,0 +1,119 @@
+"""What a worker group's status and conditions say."""
+
+from __future__ import annotations
+
+import pytest
+
+from dask_k8s.diagnosis import Cause, Diagnosis
+from dask_k8s.operator.observed import Drain, Home, ObservedGroup, Phase
+from dask_k8s.operator.plan.worker_group import plan
+from tests.unit import given as g
+from tests.unit.given import NOW, group, observed, worker
+from tests.unit.operator.plan.words import SILENT, condition, retiring
+
+PENDING, RUNNING = Phase.PENDING, Phase.RUNNING
+a, b = worker("a"), worker("b")
+
+
+def test_the_status_counts_what_is_there() -> None:
+    """Pods that are there and not going; what is expected, ended or leaving is not."""
+    every = [worker(phase.name, phase) for phase in Phase]
+    status = plan(group(replicas=3), observed(*every), NOW).status
+    assert status is not None
+    assert (status["replicas"], status["readyReplicas"], status["observedGeneration"]) == (3, 1, 1)
+    assert status["selector"] == (
+        "dask.org/cluster-name=simple,dask.org/component=worker,dask.org/workergroup-name=simple-default"
+    )
+
+
+TROUBLE = Diagnosis(
+    cause=Cause.UNSCHEDULABLE, pod="p", sentence="Pod p fits on no node.", mend="Ask for less.", final=False
+)
+NO_NODE = Home(ref=g.CLUSTER, deleting=False, scheduled=False)
+
+CONDITIONS: list[tuple[str, int, ObservedGroup, str, str, str, str]] = [
+    ("all are ready", 1, observed(a), "WorkersReady", "True", "AllReady", "1 of 1 workers are ready."),
+    ("none are asked for", 0, observed(), "WorkersReady", "True", "AllReady", "0 of 0"),
+    ("some are missing", 2, observed(a), "WorkersReady", "False", "NotAllReady", "1 of 2"),
+    (
+        "one runs without being ready",
+        1,
+        observed(worker("r", RUNNING)),
+        "WorkersReady",
+        "False",
+        "NotAllReady",
+        "0 of 1",
+    ),
+    (
+        "a ready one that retires is none",
+        1,
+        observed(retiring("b", Drain.UNDER_WAY)),
+        "WorkersReady",
+        "False",
+        "NotAllReady",
+        "0 of 1",
+    ),
+    ("nothing is going on", 1, observed(a), "Progressing", "False", "Settled", ""),
+    ("workers start", 3, observed(a), "Progressing", "True", "Starting", "2 workers are starting."),
+    (
+        "they wait for the scheduler's node",
+        3,
+        observed(a, home=NO_NODE),
+        "Progressing",
+        "True",
+        "WaitingForScheduler",
+        "has a node",
+    ),
+    ("some hand over", 1, observed(a, retiring("b", Drain.UNDER_WAY)), "Progressing", "True", "Draining", "1 workers"),
+    ("some will", 1, observed(a, b), "Progressing", "True", "Draining", "1 workers"),
+    ("nothing is wrong", 1, observed(a), "Degraded", "False", "AsExpected", ""),
+    (
+        "a Pod is in trouble",
+        1,
+        observed(worker("p", PENDING, trouble=TROUBLE)),
+        "Degraded",
+        "True",
+        "Unschedulable",
+        "no node. Ask for less.",
+    ),
+    (
+        "a drain was refused",
+        1,
+        observed(a, retiring("b", Drain.REFUSED, refused="it has an actor")),
+        "Degraded",
+        "True",
+        "DrainRefused",
+        "Worker b stays for now: it has an actor",
+    ),
+    (
+        "the scheduler is silent and asked",
+        1,
+        observed(a, b, order=SILENT),
+        "Degraded",
+        "True",
+        "SchedulerSilent",
+        "Since 2026-01-31T11:59:30Z: no route",
+    ),
+    ("its silence harms nobody", 2, observed(a, b, order=SILENT), "Degraded", "False", "AsExpected", ""),
+]
+
+
+@pytest.mark.parametrize(
+    ("_fact", "replicas", "there", "kind", "status", "reason", "message"),
+    CONDITIONS,
+    ids=[row[0] for row in CONDITIONS],
+)
+def test_conditions(
+    _fact: str, replicas: int, there: ObservedGroup, kind: str, status: str, reason: str, message: str
+) -> None:
+    """What ``kubectl describe`` shows."""
+    found = condition(plan(group(replicas=replicas), there, NOW), kind)
+    assert (found["status"], found["reason"]) == (status, reason)
+    assert message in found["message"]
+
+
+def test_an_old_script_in_a_shells_text_is_told() -> None:
+    """It is left alone there, and would crash on today's Dask."""
+    shell = {"containers": [{"name": "worker", "command": ["sh", "-c", "dask-worker"]}]}
+    found = condition(plan(group(spec=shell, replicas=0), observed(), NOW), "CommandNotRewritten")
+    assert "write 'dask worker'" in found["message"]
