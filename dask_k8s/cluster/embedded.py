@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import logging
+import secrets
 import threading
 
 from dask_k8s import names
+from dask_k8s.errors import DaskK8sError
 from dask_k8s.kube import resources
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.credentials import load
+from dask_k8s.kube.resources import LEASE
 from dask_k8s.operator import Operator, Scope
 from dask_k8s.operator.engine.election import Election, Terms
 from dask_k8s.operator.rights import FORWARDING, RIGHTS
+
+logger = logging.getLogger(__name__)
 
 
 class Embedded:
@@ -29,6 +35,11 @@ class Embedded:
         ``embedded-<id>``, which also names the Lease.
     lease_duration
         Seconds after its last renewal until the Lease may be taken.
+
+    Attributes
+    ----------
+    tied
+        Whether the Lease goes with its cluster; else it is removed at the end.
     """
 
     def __init__(self, *, namespace: str, cluster: str, identity: str, lease_duration: float) -> None:
@@ -40,6 +51,8 @@ class Embedded:
         self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
+        self._stop_asked = threading.Event()
+        self.tied = False
         self._thread = threading.Thread(target=self._main, name=f"dask-k8s operator of {cluster}", daemon=True)
 
     async def start(self) -> None:
@@ -54,7 +67,8 @@ class Embedded:
         await asyncio.wrap_future(self._serving)
 
     async def stop(self) -> None:
-        """End, give the Lease back, leave no thread."""
+        """End, give the Lease back, leave no thread; also where it never came to serve."""
+        self._stop_asked.set()
         if self._loop is not None and self._stop is not None and not self._ended.done():
             self._loop.call_soon_threadsafe(self._stop.set)
         if self._thread.ident is not None:
@@ -65,16 +79,20 @@ class Embedded:
         try:
             asyncio.run(self._run())
         except BaseException as error:
-            if not self._serving.done():
+            if self._serving.done():
+                logger.exception("The operator of %s in this process has ended; nobody scales it now", self._cluster)
+            else:
                 self._serving.set_exception(error)
-            raise
         finally:
             if not self._serving.done():
                 self._serving.set_result(None)
             self._ended.set_result(None)
 
     async def _run(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        stop = self._stop = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        if self._stop_asked.is_set():
+            return
         async with Client(await load()) as client:
             operator = Operator(
                 client,
@@ -83,17 +101,30 @@ class Embedded:
                 me=self._identity,
                 inside=client.credentials.in_cluster,
             )
-            async with operator:
-                await operator.serving.wait()
-                self._serving.set_result(None)
-                await self._stop.wait()
+            async with operator, asyncio.TaskGroup() as group:
+                stopping = group.create_task(stop.wait())
+                serving = group.create_task(operator.serving.wait())
+                await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
+                serving.cancel()
+                if not stopping.done():
+                    self._serving.set_result(None)
+            if not self.tied:
+                await self._remove_lease(client)
+
+    async def _remove_lease(self, client: Client) -> None:
+        """A Lease that belongs to no cluster would stay for ever."""
+        try:
+            await client.delete(LEASE, self._namespace, names.embedded_lease(self._identity))
+        except DaskK8sError as error:
+            logger.debug("The Lease of %s is left: %s", self._identity, error)
 
     def _election(self, client: Client) -> Election:
         return Election(
             client,
             namespace=self._namespace,
             name=names.embedded_lease(self._identity),
-            identity=self._identity,
+            identity=f"{self._identity}-{secrets.token_hex(4)}",
+            final=names.DEPLOYED,
             terms=Terms.lasting(self._duration),
             labels={names.LEASE_FOR: self._cluster},
         )

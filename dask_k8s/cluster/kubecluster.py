@@ -23,7 +23,7 @@ from dask_k8s.cluster.options import Arguments, CreateMode, Options, checked_n_w
 from dask_k8s.cluster.progress import Progress
 from dask_k8s.cluster.start import Start, Started
 from dask_k8s.cluster.together import first_error
-from dask_k8s.cluster.watched import Watched
+from dask_k8s.cluster.watched import Watched, dask_container
 from dask_k8s.errors import ApiError, DaskK8sError, Missing, Unreachable
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube.client import Client
@@ -201,6 +201,8 @@ class KubeCluster(Cluster):  # type: ignore[misc]  # distributed is not typed
                 await self._until_closed(closing, started)
         except BaseException as error:
             if ready.done():
+                if not isinstance(error, asyncio.CancelledError):
+                    logger.exception("What keeps %s connected has ended; it may still be in Kubernetes", self.name)
                 raise
             ready.set_exception(first_error(error))
 
@@ -241,7 +243,7 @@ class KubeCluster(Cluster):  # type: ignore[misc]  # distributed is not typed
             await self._api.delete(DASK_CLUSTER, self.namespace, self.name)
         except Missing:
             return
-        except (ApiError, Unreachable) as error:
+        except (DaskK8sError, RuntimeError) as error:
             logger.warning("The DaskCluster %s was not deleted: %s", self.name, error)
 
     async def _close(self) -> None:
@@ -303,6 +305,16 @@ class KubeCluster(Cluster):  # type: ignore[misc]  # distributed is not typed
         """
         return self.sync(self._scale, checked_n_workers(n, "n"))
 
+    def adapt(self, *_: Any, **__: Any) -> Any:
+        """Not there yet: Dask's own adaptive scaling would retire workers behind the operator's back.
+
+        Raises
+        ------
+        NotImplementedError
+            Always.
+        """
+        raise NotImplementedError("KubeCluster.adapt is not there yet: use scale(n).")
+
     async def _scale(self, n: int) -> None:
         patch = {"spec": {"worker": {"replicas": n}}}
         try:
@@ -324,9 +336,8 @@ class KubeCluster(Cluster):  # type: ignore[misc]  # distributed is not typed
 
     async def _log_of(self, pod: Manifest) -> str:
         """What a Pod's Dask container has written; why not, where there is none yet."""
-        container = pod["spec"]["containers"][0]["name"]
         try:
-            return await self._api.logs(self.namespace, pod["metadata"]["name"], container=container)
+            return await self._api.logs(self.namespace, pod["metadata"]["name"], container=dask_container(pod))
         except (ApiError, Unreachable) as error:
             return f"({error})"
 

@@ -20,7 +20,7 @@ from dask_k8s.cluster.embedded import Embedded, missing_rights
 from dask_k8s.cluster.options import CreateMode, OperatorMode, Options
 from dask_k8s.cluster.progress import Progress
 from dask_k8s.cluster.together import together
-from dask_k8s.cluster.watched import FINAL_REASONS, Watched
+from dask_k8s.cluster.watched import FINAL_REASONS, Watched, dask_container
 from dask_k8s.diagnosis import Cause, Diagnosis
 from dask_k8s.errors import (
     AlreadyExists,
@@ -57,7 +57,6 @@ class Started:
 
     connection: Connection
     created: bool
-    embedded: bool
 
 
 class Start:
@@ -130,7 +129,7 @@ class Start:
             )
         )
         await self._connected(connection)
-        return Started(connection=connection, created=self._created, embedded=self._embedded is not None)
+        return Started(connection=connection, created=self._created)
 
     async def _make_or_join(self) -> None:
         if self._options.create_mode is CreateMode.CONNECT_ONLY:
@@ -141,6 +140,12 @@ class Start:
         embedded = await self._decide_operator()
         identity = f"embedded-{secrets.token_hex(5)}"
         if embedded:
+            # What cannot be made is told before anything is: missing CRDs, a namespace that is not there, a taken name.
+            try:
+                await self._client.create(self._manifest(identity), dry_run=True)
+            except AlreadyExists:
+                await self._exists_already()
+                return
             await self._embed(identity)
         self._progress.begin(f"Making the DaskCluster {self._options.name}")
         try:
@@ -189,6 +194,8 @@ class Start:
         owner = {"apiVersion": names.API_VERSION, "kind": names.CLUSTER, "name": meta["name"], "uid": meta["uid"]}
         patch = {"metadata": {"ownerReferences": [owner]}}
         await self._client.patch(LEASE, self._namespace, names.embedded_lease(identity), patch)
+        if self._embedded is not None:
+            self._embedded.tied = True
 
     async def _wait_to_be_taken_up(self, cluster: Manifest) -> None:
         """Nobody may look at the operator's Lease: a status that appears tells that there is one."""
@@ -199,7 +206,6 @@ class Start:
             if (self._watched.cluster() or {}).get("status"):
                 serving.remember(self._client.credentials.server, self._namespace, deployed=True)
                 return
-        serving.remember(self._client.credentials.server, self._namespace, deployed=False)
         await self._embed_late(cluster)
 
     async def _embed_late(self, cluster: Manifest) -> None:
@@ -214,8 +220,16 @@ class Start:
             await self._client.patch(DASK_CLUSTER, self._namespace, self._options.name, patch)
         except Conflict:
             logger.info("A deployed operator has taken up %s after all.", self._options.name)
+            serving.remember(self._client.credentials.server, self._namespace, deployed=True)
+            await self._stop_embedded()
         else:
+            serving.remember(self._client.credentials.server, self._namespace, deployed=False)
             await self._tie_lease(identity, cluster)
+
+    async def _stop_embedded(self) -> None:
+        if self._embedded is not None:
+            await self._embedded.stop()
+            self._embedded = None
 
     async def _exists_already(self) -> None:
         if self._options.create_mode is CreateMode.CREATE_ONLY:
@@ -224,9 +238,7 @@ class Start:
                 f"There is a DaskCluster {self._options.name} in {self._namespace} already.",
                 "Choose another name=, or join it with create_mode='CREATE_OR_CONNECT'.",
             )
-        if self._embedded is not None:
-            await self._embedded.stop()
-            self._embedded = None
+        await self._stop_embedded()
         await self._join()
 
     async def _join(self) -> None:
@@ -237,9 +249,18 @@ class Start:
             if "daskcluster" in error.message and "could not find" not in error.message:
                 raise NotFound(f"There is no DaskCluster {self._options.name} in {self._namespace}.") from error
             raise
+        if "deletionTimestamp" in cluster["metadata"]:
+            raise StartError(
+                self._progress.step,
+                f"The DaskCluster {self._options.name} is being deleted.",
+                "Try again when it is gone, or choose another name=.",
+            )
+        if differences := _differences(self._options.manifest, cluster):
+            logger.warning("The DaskCluster %s is joined as it is: %s.", self._options.name, "; ".join(differences))
         identity = names.embedded_identity(cluster["spec"].get("managedBy"))
         if identity is not None and not await self._is_served(identity):
             await self._embed(identity)
+            await self._tie_lease(identity, cluster)
 
     async def _is_served(self, identity: str) -> bool:
         try:
@@ -307,7 +328,7 @@ class Start:
     async def _failed(self, pod: Manifest, trouble: Diagnosis) -> StartError:
         words = ""
         if trouble.cause is Cause.CRASHING:
-            words = await self._watched.last_words(pod, pod["spec"]["containers"][0]["name"])
+            words = await self._watched.last_words(pod, dask_container(pod))
         cause = f"{trouble.sentence}\n{words}" if words else trouble.sentence
         return StartError(self._progress.step, cause, trouble.mend)
 
@@ -353,6 +374,17 @@ def _explained(error: ApiError | Unreachable, step: str, namespace: str) -> Star
                 step, message, "Look at the kubeconfig's server, and whether it can be reached from here."
             )
     return StartError(step, message, "Correct what the message names.")
+
+
+def _differences(asked: Manifest, there: Manifest) -> list[str]:
+    """What was asked for and is otherwise in a cluster that is joined."""
+    found = []
+    for path in (("worker", "replicas"), ("worker", "spec"), ("scheduler", "spec")):
+        wanted, has = (each["spec"][path[0]].get(path[1]) for each in (asked, there))
+        if wanted is not None and wanted != has:
+            of = f" ({has} and not {wanted})" if isinstance(wanted, int) else ""
+            found.append(f"its spec.{'.'.join(path)} differs{of}")
+    return found
 
 
 def _ports(manifest: Manifest) -> Ports:

@@ -12,9 +12,18 @@ from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.informer import Informer
 from dask_k8s.kube.resources import DASK_CLUSTER, EVENT, POD
+from dask_k8s.manifests import container
 
 FINAL_REASONS = frozenset({"Invalid", "InvalidSpec", "BadRequest", "NameTaken"})
 """Reasons of the operator's condition ``Degraded`` that waiting cannot mend."""
+
+
+def dask_container(pod: Manifest) -> str:
+    """The name of the container of a Pod that is Dask's; others are sidecars."""
+    containers = pod["spec"]["containers"]
+    program = container.Program(pod["metadata"]["labels"][names.COMPONENT])
+    name: str = containers[container.main_container(containers, program)]["name"]
+    return name
 
 
 class Watched:
@@ -80,12 +89,12 @@ class Watched:
             return found
         return diagnosis.of_pod(pod, await self._warnings(pod))
 
-    async def last_words(self, pod: Manifest, container: str, lines: int = 20) -> str:
+    async def last_words(self, pod: Manifest, name: str, lines: int = 20) -> str:
         """The last log lines of a container that crashed; empty where there are none to be had."""
         for previous in (True, False):
             try:
                 text = await self._client.logs(
-                    self._namespace, pod["metadata"]["name"], container=container, tail=lines, previous=previous
+                    self._namespace, pod["metadata"]["name"], container=name, tail=lines, previous=previous
                 )
             except (ApiError, Unreachable):
                 continue

@@ -69,7 +69,7 @@ def modernised(container: Manifest, start: Start, options: Sequence[str] = ()) -
     """
     command, args = _words(container, "command"), _words(container, "args")
     words, end = [*command, *args], start.index + start.length
-    name = words[start.index : end] if start.length > 1 else ["dask", start.program.value]
+    name = words[start.index : end] if start.length > 1 else [_beside(words[start.index]), start.program.value]
     before, behind = [*words[: start.index], *name, *options], words[end:]
     if end <= len(command):
         return {**container, "command": [*before, *command[end:]]}
@@ -127,11 +127,18 @@ def _first_beyond_wrappers(words: Sequence[str]) -> int:
     return index
 
 
+def _beside(script: str) -> str:
+    """``dask`` as it is found: in the script's own folder where that is named."""
+    return str(PurePosixPath(script).with_name("dask")) if "/" in script else "dask"
+
+
 def _length_of_name(words: Sequence[str], program: Program) -> int:
     if words and _base(words[0]) == f"dask-{program.value}":
         return 1
     if len(words) > 1 and _base(words[0]) == "dask" and words[1] == program.value:
         return 2
+    if len(words) > 3 and _base(words[0]).startswith("python") and list(words[1:4]) == ["-m", "dask", program.value]:
+        return 4
     module = [f"distributed.cli.dask_{program.value}", f"dask_{program.value}"]
     if len(words) > 2 and _base(words[0]).startswith("python") and words[1] == "-m" and words[2] in module:
         return 3

@@ -112,7 +112,6 @@ class Operator:
                 for informer in cache.informers():
                     group.create_task(informer.run())
             group.create_task(self._recorder.run())
-            group.create_task(self._schedulers.run())
             group.create_task(self._lead())
 
     async def _lead(self) -> None:
@@ -136,6 +135,7 @@ class Operator:
             await self.caches.listed_since(time.monotonic())
             self.serving.set()
             logger.info("Serving")
+            group.create_task(self._schedulers.run())
             group.create_task(self.loop.run())
             group.create_task(self._resync())
             group.create_task(self._check_expectations())

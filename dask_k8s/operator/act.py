@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import Protocol, assert_never
 
-from dask_k8s import metadata
+from dask_k8s import metadata, names
 from dask_k8s.errors import AlreadyExists, ApiError, Conflict, LeadershipLost, Missing, Unavailable, Unreachable
 from dask_k8s.kinds.value import Manifest, Ref
 from dask_k8s.kube import resources
@@ -88,12 +88,14 @@ class Hands:
 
     async def _do(self, key: Key, action: Action) -> bool:
         """One deed; whether it went through. What the API server refuses for good is remembered, and does not raise."""
+        if self._refusals.waits(key, action):
+            return False
         try:
             match action:
                 case Create():
                     await self._create(key, action.manifest)
                 case Patch():
-                    await self._patch(action.target, action.patch)
+                    await self._patch(key, action.target, action.patch)
                 case Delete():
                     await self._delete(key, action.target, action.grace)
                 case Retire():
@@ -122,6 +124,9 @@ class Hands:
         except ApiError:
             self._expectations.not_created(key, kind, name)
             raise
+        except BaseException:
+            self._expectations.doubted(key, kind, name)  # cancelled on its way: it may be there or not
+            raise
         else:
             self._expectations.created(key, kind, name)
 
@@ -139,11 +144,11 @@ class Hands:
             self._expectations.created(key, kind, meta["name"])
             return
         self._expectations.not_created(key, kind, meta["name"])
-        if ours:
+        if going or _of_a_predecessor(there, manifest):
             raise Conflict(409, "Terminating", f"{kind} {meta['name']} is still being deleted")
         raise AlreadyExists(409, "NameTaken", _taken(there, kind))
 
-    async def _patch(self, target: Ref, patch: Manifest) -> None:
+    async def _patch(self, key: Key, target: Ref, patch: Manifest) -> None:
         preconditions = {"uid": target.uid, **({"resourceVersion": target.version} if target.version else {})}
         body = {**patch, "metadata": {**patch.get("metadata", {}), **preconditions}}
         limit = self._fence.time_for_a_write()
@@ -151,6 +156,9 @@ class Hands:
             await self._client.patch(resources.named(target.kind), target.namespace, target.name, body, timeout=limit)
         except Missing:
             return
+        since = (patch.get("metadata", {}).get("annotations") or {}).get(names.RETIRING_SINCE)
+        if since is not None:
+            self._expectations.marked(key, target.uid or "", since)
 
     async def _delete(self, key: Key, target: Ref, grace: int | None) -> None:
         limit = self._fence.time_for_a_write()
@@ -166,6 +174,19 @@ class Hands:
 async def _all(deeds: Iterable[Awaitable[bool]]) -> list[bool | BaseException]:
     """Every deed is tried, whatever becomes of the others."""
     return list(await asyncio.gather(*deeds, return_exceptions=True))
+
+
+def _of_a_predecessor(there: Manifest, manifest: Manifest) -> bool:
+    """Whether an object belongs to a resource of the same name that is gone: the garbage collector comes for it."""
+    owners = [
+        [
+            (each["kind"], each["name"])
+            for each in one["metadata"].get("ownerReferences") or ()
+            if each.get("controller")
+        ]
+        for one in (there, manifest)
+    ]
+    return bool(owners[0]) and owners[0] == owners[1]
 
 
 def _taken(there: Manifest, kind: str) -> str:

@@ -140,7 +140,10 @@ class Controllers:
         lease = self._lease(manifest, now)
         if verdict is Verdict.TAKE_OVER and lease is not None:
             return Plan(actions=(ownership.take_over(lease, now),))
-        return Plan(wake_at=_missing_until(manifest) if lease is None else lease.expires)
+        if self._me != names.DEPLOYED or names.embedded_identity(_managed_by(manifest)) is None:
+            return NOTHING
+        due = _missing_until(manifest) if lease is None else lease.expires
+        return Plan(wake_at=due if due > now else None)
 
     def _verdict(self, manifest: Manifest, now: datetime) -> Verdict:
         lease = self._lease(manifest, now)

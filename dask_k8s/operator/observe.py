@@ -97,7 +97,7 @@ class Observer:
         meta = pod["metadata"]
         ref = Ref(kind="Pod", namespace=meta["namespace"], name=meta["name"], uid=meta["uid"])
         drain, refused = self._news.drain(ref) or (None, "")
-        retiring = meta["annotations"].get(names.RETIRING_SINCE)
+        retiring = meta["annotations"].get(names.RETIRING_SINCE) or self._expectations.mark(key, meta["uid"])
         return Worker(
             ref=ref,
             phase=Phase.LEAVING if self._expectations.leaving(key, meta["uid"]) else phase_of(pod),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 
 from dask_k8s import names
-from dask_k8s.errors import ApiError, InvalidResource, SchedulerError, SchedulerSilent, Unreachable
+from dask_k8s.errors import ApiError, InvalidResource, NoCredentials, SchedulerError, SchedulerSilent, Unreachable
 from dask_k8s.kinds.cluster import Cluster
 from dask_k8s.kinds.value import Manifest, Ref
 from dask_k8s.kube.client import Client
@@ -70,7 +70,7 @@ class Reach:
             return await connect(
                 meta["name"], port, open_stream=lambda: open_stream(self._client, meta["namespace"], meta["name"], port)
             )
-        except (ApiError, Unreachable) as error:
+        except (ApiError, Unreachable, NoCredentials) as error:
             raise SchedulerSilent(f"No port-forward to {meta['name']}: {error}") from error
 
     def _locate(self, cluster: Ref) -> tuple[Manifest, int]:

@@ -17,6 +17,9 @@ from dask_k8s.operator.engine.recorder import Recorder
 from dask_k8s.operator.refusals import Refusals
 from dask_k8s.operator.schedulers import Schedulers
 
+SOONEST = 0.05
+"""Seconds until a pass that asked to be woken comes at the earliest, whatever its plan believes the time to be."""
+
 STATUS_INTERVAL = 1.0
 """Seconds between two statuses of one resource where nothing is to be done."""
 
@@ -57,12 +60,16 @@ class Reconciler:
         self._schedulers.ask(key, decided.cluster, decided.plan.ask)
         if not await self._write_status(key, decided):
             return
-        before = self._refusals.of(key)
+        self._refusals.only(key, decided.plan.actions)
+        before = self._refused(key)
         await self._hands.carry_out(key, decided.plan.actions)
         if decided.plan.wake_at is not None:
-            self._queue.add_after(key, (decided.plan.wake_at - self._clock()).total_seconds())
-        if self._refusals.of(key) != before:
+            self._queue.add_after(key, max(SOONEST, (decided.plan.wake_at - self._clock()).total_seconds()))
+        if self._refused(key) != before:
             self._queue.add(key)  # what was refused, or no longer is, belongs into a condition
+
+    def _refused(self, key: Key) -> set[tuple[str, str]]:
+        return {(refusal.reason, refusal.message) for refusal in self._refusals.of(key)}
 
     async def _write_status(self, key: Key, decided: Decided) -> bool:
         """Write the status if it differs; False where the resource is gone."""
@@ -86,4 +93,5 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._expectations.forget(key)
         self._refusals.forget(key)
+        self._schedulers.forget(key)
         self._written.pop(key, None)

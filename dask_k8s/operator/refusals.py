@@ -5,7 +5,7 @@ So that the next pass can say why in a condition, and so that a refused deed is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 from dask_k8s.kinds.value import value
@@ -52,6 +52,18 @@ class Refusals:
             deeds.pop(deed(action), None)
             if not deeds:
                 del self._by_key[key]
+
+    def waits(self, key: Key, action: Action) -> bool:
+        """Whether this deed was refused, and it is too early to ask again."""
+        refused = self._by_key.get(key, {}).get(deed(action))
+        return refused is not None and self._clock() < refused.refusal.retry_at
+
+    def only(self, key: Key, actions: Iterable[Action]) -> None:
+        """Forget what nobody wants any more. Objects that are to be made are not planned while they have to wait."""
+        wanted = {deed(action) for action in actions}
+        for each in tuple(self._by_key.get(key, {})):
+            if each not in wanted and each[0] != "create":
+                del self._by_key[key][each]
 
     def at_generation(self, key: Key, uid: str | None, generation: int) -> None:
         """A resource that changed begins anew: what was refused before may be right now."""

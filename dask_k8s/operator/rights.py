@@ -35,7 +35,7 @@ RIGHTS: tuple[Right, ...] = (
     Right(group="", resource="pods", verbs=(*_READ, "create", "patch", "delete")),
     Right(group="", resource="services", verbs=(*_READ, "create")),
     Right(group="", resource="events", verbs=("get", "create", "patch")),
-    Right(group="coordination.k8s.io", resource="leases", verbs=(*_READ, "create", "update", "patch")),
+    Right(group="coordination.k8s.io", resource="leases", verbs=(*_READ, "create", "update", "patch", "delete")),
 )
 """What an operator needs in each namespace that it serves."""
 

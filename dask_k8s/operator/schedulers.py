@@ -95,13 +95,14 @@ class Schedulers:
         caches.clusters.on(self._on_cluster)
 
     async def run(self) -> None:
-        """Hold conversations until it is cancelled."""
+        """Hold conversations until it is cancelled; what was asked and begun is forgotten then."""
         async with asyncio.TaskGroup() as group:
             self._group = group
             try:
                 await asyncio.Event().wait()
             finally:
                 self._group = None
+                self._talks.clear()
 
     def ask(self, key: Key, cluster: Ref | None, asks: frozenset[Ask]) -> None:
         """What a plan wants to know from now on; nothing ends it."""
@@ -114,6 +115,11 @@ class Schedulers:
         else:
             talk.asks.pop(key, None)
             talk.order = talk.order if talk.asks else Unasked()
+
+    def forget(self, key: Key) -> None:
+        """The key's object is gone: nobody asks for it any more."""
+        for talk in self._talks.values():
+            talk.asks.pop(key, None)
 
     def begin(self, key: Key, retire: Retire) -> None:
         """Begin to drain workers; none of them twice at a time."""

@@ -100,6 +100,12 @@ class Process:
         except queue.Empty:
             return None
 
+    def forget_what_came(self) -> None:
+        """What a command in the background printed since."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._lines.get_nowait()
+
     def _read(self) -> None:
         assert self._child.stdout is not None
         with self._child.stdout as stream:
@@ -115,6 +121,7 @@ class Shell(Process):
 
     def run(self, step: Step) -> None:
         """Run a command to its end; one in the background until it has printed what is shown."""
+        self.forget_what_came()
         mark = f"end-{secrets.token_hex(8)}"
         self.send(f"{{ {step.source}\n}} </dev/null\nprintf '\\n%s %s\\n' {mark} $?\n")
         printed, code = self._until(mark, step)

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from dask_k8s.errors import AlreadyExists, ApiError, Conflict, LeadershipLost, Missing, Unreachable
+from dask_k8s.errors import AlreadyExists, ApiError, Conflict, LeadershipLost, Missing, NoCredentials, Unreachable
 from dask_k8s.kinds.value import value
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import LEASE
@@ -98,6 +98,8 @@ class Election:
         Who holds it, unique to this process.
     labels, annotations
         What the Lease is marked with.
+    final
+        A holder that keeps the Lease for good without renewing it.
     """
 
     def __init__(
@@ -110,11 +112,13 @@ class Election:
         terms: Terms | None = None,
         labels: Mapping[str, str] | None = None,
         annotations: Mapping[str, str] | None = None,
+        final: str | None = None,
     ) -> None:
         self._client = client
         self._namespace = namespace
         self._name = name
         self._identity = identity
+        self._final = final
         self._terms = terms or Terms()
         self._metadata = {"labels": dict(labels or {}), "annotations": dict(annotations or {})}
         self._seen: tuple[object, float] = (None, 0.0)
@@ -158,7 +162,7 @@ class Election:
                 ours = await self._write(began)
         except (AlreadyExists, Conflict):
             return False
-        except (ApiError, Unreachable, TimeoutError) as error:
+        except (ApiError, Unreachable, NoCredentials, TimeoutError) as error:
             logger.warning("The Lease %s/%s: %s", self._namespace, self._name, error or type(error).__name__)
             return False
         if ours:
@@ -188,8 +192,10 @@ class Election:
         state = (spec.get("holderIdentity"), spec.get("renewTime"))
         if state != self._seen[0]:
             self._seen = (state, began)
-        if not spec.get("holderIdentity"):
+        if spec.get("holderIdentity") in (None, ""):
             return False
+        if spec["holderIdentity"] == self._final:
+            return True
         lasts: float = spec.get("leaseDurationSeconds", self._terms.duration)
         return began < self._seen[1] + lasts
 

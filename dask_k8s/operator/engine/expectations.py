@@ -49,6 +49,7 @@ class Expectations:
         self._clock = clock
         self._creations: dict[Key, dict[tuple[str, str], Creation]] = {}
         self._deletions: dict[Key, dict[str, Deletion]] = {}
+        self._marks: dict[Key, dict[str, str]] = {}
 
     def creating(self, key: Key, kind: str, name: str) -> None:
         """Before the request goes out: its event may be faster than its answer."""
@@ -78,10 +79,19 @@ class Expectations:
 
     def seen_leaving(self, key: Key, uid: str) -> None:
         """A cache shows that the object is going or gone."""
+        self._marks.get(key, {}).pop(uid, None)
         if deletions := self._deletions.get(key):
             deletions.pop(uid, None)
             if not deletions:
                 del self._deletions[key]
+
+    def marked(self, key: Key, uid: str, since: str) -> None:
+        """The API server took a mark: an object was chosen to leave."""
+        self._marks.setdefault(key, {})[uid] = since
+
+    def mark(self, key: Key, uid: str) -> str | None:
+        """Since when an object is marked, though a cache may not show it yet; nothing takes a mark back."""
+        return self._marks.get(key, {}).get(uid)
 
     def creations(self, key: Key, kind: str) -> Iterator[Creation]:
         """What this key has asked for and not seen."""
@@ -119,6 +129,7 @@ class Expectations:
         """The key's object is gone."""
         self._creations.pop(key, None)
         self._deletions.pop(key, None)
+        self._marks.pop(key, None)
 
     def _drop_creation(self, key: Key, kind: str, name: str) -> None:
         if creations := self._creations.get(key):

@@ -12,8 +12,8 @@ from dask_k8s.operator.engine.queue import Key, Queue
 
 logger = logging.getLogger(__name__)
 
-CONFLICT_DELAY = 0.05
-"""Seconds until a pass that read too old a version is repeated: the cache has caught up by then."""
+LONGEST_CONFLICT = 1.0
+"""Seconds at most until a pass that read too old a version is repeated: the cache has mostly caught up at once."""
 
 Reconcile = Callable[[Key], Awaitable[None]]
 
@@ -70,7 +70,7 @@ class Loop:
         except LeadershipLost:
             raise
         except Conflict:
-            self._queue.add_after(key, CONFLICT_DELAY)
+            self._queue.add_failed(key, longest=LONGEST_CONFLICT)
         except DaskK8sError as error:
             self._failed(key, error)
         except Exception:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from dask_k8s.errors import AlreadyExists, ApiError, Unreachable
+from dask_k8s.errors import AlreadyExists, ApiError, NoCredentials, Unreachable
 from dask_k8s.kinds.value import Ref, value
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import EVENT
@@ -65,7 +65,7 @@ class Recorder:
             sentence = await self._waiting.get()
             try:
                 await self._write(sentence)
-            except (ApiError, Unreachable) as error:
+            except (ApiError, Unreachable, NoCredentials) as error:
                 logger.debug("An Event was not written: %s", error)
 
     async def _write(self, sentence: _Sentence) -> None:

@@ -165,6 +165,7 @@ def serve(world: World) -> Serve:
             identity=secrets.token_hex(4),
             terms=Terms.lasting(duration),
             labels={names.LEASE_FOR: cluster} if cluster else None,
+            final=names.DEPLOYED if cluster else None,
         )
         scope = Scope(namespaces=(world.namespace,), cluster=cluster)
         async with Operator(world.client, scope, election, me=me, inside=True) as operator:

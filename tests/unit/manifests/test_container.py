@@ -33,7 +33,7 @@ STARTS = [
     (None, ["dask-scheduler"], Program.SCHEDULER, None, ["dask", "scheduler", "-o"]),
     (["dask-worker"], ["--name", "x"], Program.WORKER, ["dask", "worker", "-o"], ["--name", "x"]),
     (["dask-worker", "--name", "x"], None, Program.WORKER, ["dask", "worker", "-o", "--name", "x"], None),
-    (["/opt/conda/bin/dask-worker"], None, Program.WORKER, ["dask", "worker", "-o"], None),
+    (["/opt/conda/bin/dask-worker"], None, Program.WORKER, ["/opt/conda/bin/dask", "worker", "-o"], None),
     (None, ["dask", "worker", "tcp://s:8786"], Program.WORKER, None, ["dask", "worker", "-o", "tcp://s:8786"]),
     (["dask", "scheduler"], ["--port", "1"], Program.SCHEDULER, ["dask", "scheduler", "-o"], ["--port", "1"]),
     (["dask"], ["worker", "--name", "x"], Program.WORKER, ["dask"], ["worker", "-o", "--name", "x"]),

@@ -254,7 +254,12 @@ def test_nothing_that_was_added_is_lost(steps: list[tuple[str, str]]) -> None:
             elif step == "wait":
                 await asyncio.sleep(1)
             elif step in ("add", "later", "failed"):
-                {"add": queue.add, "later": lambda it: queue.add_after(it, 2), "failed": queue.add_failed}[step](each)
+                if step == "add":
+                    queue.add(each)
+                elif step == "later":
+                    queue.add_after(each, 2)
+                else:
+                    queue.add_failed(each)
                 owed.add(each)
         for each in working:
             queue.done(each)
