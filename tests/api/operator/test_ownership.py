@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from dask_k8s import names
 from dask_k8s.kube.resources import LEASE
 from tests.api.operator.conftest import Serve, World, seed_cluster
@@ -63,3 +65,36 @@ async def test_of_two_replicas_one_leads_and_the_other_follows_it(world: World, 
         assert loop.time() - began < 4, "a released Lease need not be waited for"
         await world.scale(3)
         assert before < {pod["metadata"]["name"] for pod in await world.workers(3)}
+
+
+async def test_a_cluster_that_somebody_else_manages_costs_nothing(world: World, serve: Serve) -> None:
+    """Another controller's name in ``spec.managedBy``: it is left alone, without a loop around it."""
+    async with serve() as operator:
+        manifest = seed_cluster(managedBy="example.org/another")
+        await world.make(manifest)
+        await asyncio.sleep(0.5)
+        before = operator.loop.passes
+        await asyncio.sleep(1.0)
+        assert operator.loop.passes - before < 3
+        assert not await world.pods("scheduler")
+
+
+async def test_a_lease_that_was_taken_for_good_is_not_taken_back(world: World, serve: Serve) -> None:
+    """An embedded operator that wakes up after the takeover writes nothing any more, however old the Lease is."""
+    lease = names.embedded_lease(ME)
+    taken = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": lease, "labels": {names.LEASE_FOR: "simple"}},
+        "spec": {
+            "holderIdentity": names.DEPLOYED,
+            "leaseDurationSeconds": 1,
+            "renewTime": "2026-01-01T00:00:00.000000Z",
+        },
+    }
+    await world.make(taken)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(4), serve(me=ME, lease=lease, cluster="simple"):
+            pass
+    spec = (await world.client.get(LEASE, world.namespace, lease))["spec"]
+    assert spec["holderIdentity"] == names.DEPLOYED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -64,7 +65,7 @@ def test_a_pass_that_fails_comes_again_later_and_later(error: Exception) -> None
 def test_a_conflict_comes_again_soon_and_is_no_failure() -> None:
     """Somebody wrote in between: the cache has mostly caught up at once, and where it has not, it is not hammered."""
     began, loop = times_of([Conflict(409, "Conflict", "read again")] * 8)
-    pauses = [later - earlier for earlier, later in zip(began, began[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(began)]
     assert pauses[:3] == pytest.approx([FIRST_BACKOFF, 2 * FIRST_BACKOFF, 4 * FIRST_BACKOFF])
     assert pauses[-1] == pytest.approx(LONGEST_CONFLICT)
     assert loop.failures == 0
