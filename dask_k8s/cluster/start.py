@@ -141,6 +141,7 @@ class Start:
         identity = f"embedded-{secrets.token_hex(5)}"
         if embedded:
             # What cannot be made is told before anything is: missing CRDs, a namespace that is not there, a taken name.
+            await self._check_rights()
             try:
                 await self._client.create(self._manifest(identity), dry_run=True)
             except AlreadyExists:
@@ -172,12 +173,6 @@ class Start:
 
     async def _embed(self, identity: str) -> None:
         """An operator in this process, before there is anything to serve: its Lease comes before its cluster."""
-        if lacking := await missing_rights(self._client, self._namespace):
-            raise StartError(
-                "Starting an operator in this process",
-                f"These rights are missing in the namespace {self._namespace}: {', '.join(lacking)}.",
-                "Ask an administrator for them, or for a deployed operator (dask k8s install).",
-            )
         logger.info("No deployed operator serves %s: one runs in this process.", self._namespace)
         self._embedded = Embedded(
             namespace=self._namespace,
@@ -187,6 +182,15 @@ class Start:
         )
         self._stack.push_async_callback(self._embedded.stop)
         await self._embedded.start()
+
+    async def _check_rights(self) -> None:
+        """All that an operator in this process would lack, at once."""
+        if lacking := await missing_rights(self._client, self._namespace):
+            raise StartError(
+                "Starting an operator in this process",
+                f"These rights are missing in the namespace {self._namespace}: {', '.join(lacking)}.",
+                "Ask an administrator for them, or for a deployed operator (dask k8s install).",
+            )
 
     async def _tie_lease(self, identity: str, cluster: Manifest) -> None:
         """The Lease goes when its cluster goes."""
@@ -211,6 +215,7 @@ class Start:
     async def _embed_late(self, cluster: Manifest) -> None:
         """Nobody came: the cluster becomes ours, unless somebody writes to it first."""
         identity = f"embedded-{secrets.token_hex(5)}"
+        await self._check_rights()
         await self._embed(identity)
         patch: dict[str, Any] = {
             "metadata": {"resourceVersion": cluster["metadata"]["resourceVersion"]},
@@ -259,6 +264,7 @@ class Start:
             logger.warning("The DaskCluster %s is joined as it is: %s.", self._options.name, "; ".join(differences))
         identity = names.embedded_identity(cluster["spec"].get("managedBy"))
         if identity is not None and not await self._is_served(identity):
+            await self._check_rights()
             await self._embed(identity)
             await self._tie_lease(identity, cluster)
 
