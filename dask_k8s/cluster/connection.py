@@ -30,6 +30,9 @@ RETRY = 0.05
 HEAD_START = 0.25
 """Seconds for the direct way to answer after the port-forward has: it is the faster one."""
 
+LAST_ATTEMPT = 0.5
+"""Seconds for the last question at the Pod's own address, before the port-forward is settled on."""
+
 SERVICE_ATTEMPTS = 40
 
 
@@ -97,8 +100,24 @@ class Connection:
             inside = direct.done() and direct.result()
             direct.cancel()
             forwarded.cancel()
-        if not inside:
+        if not inside and not await self._directly_after_all(service):
             self._use_forward()
+
+    async def _directly_after_all(self, service: Manifest) -> bool:
+        """One more attempt, now that the scheduler is known to listen.
+
+        While a Pod's network was still being made, or its scheduler was busy starting, the first may have failed
+        inside the cluster network too.
+        """
+        ip = self._pod_ip()
+        if ip is None:
+            return False
+        try:
+            await _asked(ip, self._ports.comm, ip, LAST_ATTEMPT)
+        except SchedulerError:
+            return False
+        await self._use_direct(service, ip)
+        return True
 
     async def _directly(self, service: Manifest) -> bool:
         """Whether this process stands in the cluster network: the scheduler itself answers at its Pod's address.
@@ -176,9 +195,9 @@ class Connection:
         return None if pod is None else (pod.get("status") or {}).get("podIP")
 
 
-async def _asked(host: str, port: int, ip: str) -> None:
+async def _asked(host: str, port: int, ip: str, within: float = PROBE_TIMEOUT) -> None:
     """That the scheduler at this address answers there; else an error."""
-    await (await connect_verified(host, port, ip=ip, timeout=PROBE_TIMEOUT)).aclose()
+    await (await connect_verified(host, port, ip=ip, timeout=within)).aclose()
 
 
 async def _answered(host: str, port: int) -> None:
