@@ -1,11 +1,12 @@
 """How a worker that gets SIGTERM hands its data over to the others: short scripts that travel in its command line.
 
 SIGTERM alone loses what a worker holds. A nanny runs the teardown of its preloads before it ends the worker, so a
-preload that retires the worker keeps every key; no operator is needed for it. Two traps, both measured:
+preload that retires the worker keeps every key; no operator is needed for it. Three traps, all measured:
 
 - An image that starts through ``tini -g`` sends SIGTERM to the whole process group, and the worker dies before the
-nanny acts.
-  So the worker leaves the group.
+  nanny acts. So the worker leaves the group.
+- A worker that is still looking for its scheduler holds nothing, and a nanny would wait for the end of that search: it
+  is ended.
 - A scheduler that is gone does not answer. A worker whose scheduler is gone ends by itself, and is not waited for any
   longer; and everything has a limit.
 
@@ -31,6 +32,13 @@ def dask_setup(nanny):
     if nanny.preload_argv and not isinstance(nanny.preload_argv[0], str):
         nanny.preload_argv = list(nanny.preload_argv) + [[]]
 async def dask_teardown(nanny):
+    for _ in range(50):
+        if nanny.process is None or nanny.process.status.name not in ("init", "starting"):
+            break
+        if nanny.is_alive():
+            await nanny.process.process.kill()
+            return
+        await asyncio.sleep(0.1)
     if not nanny.is_alive():
         return
     leaving = asyncio.ensure_future(nanny.scheduler.retire_workers(

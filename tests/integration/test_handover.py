@@ -217,6 +217,7 @@ def test_a_dead_scheduler_keeps_no_worker_from_ending(alone: Processes, golden: 
     scheduler.kill()
     scheduler.wait()
     terminate(worker, through_group=False)
-    began = time.monotonic()
-    worker.wait(SECONDS)
-    assert time.monotonic() - began < 15, alone.log("victim")
+    try:
+        worker.wait(15)
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"It still runs:\n{alone.log('victim')}", pytrace=False)

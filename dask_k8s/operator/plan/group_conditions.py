@@ -42,7 +42,12 @@ def _progressing(group: WorkerGroup, observed: ObservedGroup, choice: Choice) ->
 def _work(group: WorkerGroup, observed: ObservedGroup, choice: Choice) -> tuple[str, str]:
     if observed.home is None:
         return "WaitingForCluster", f"Waiting for the DaskCluster {group.cluster}."
-    leaving = sum(1 for worker in observed.workers if worker.retiring_since) + len(choice.joined) + choice.undecided
+    leaving = (
+        sum(1 for worker in observed.workers if worker.retiring_since)
+        + len(choice.never_joined)
+        + len(choice.joined)
+        + choice.undecided
+    )
     if leaving:
         return "Draining", f"{leaving} workers hand over their data before they go."
     starting = group.worker.replicas - sum(w.stays and w.phase is Phase.READY for w in observed.workers)
