@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from dask_k8s import names
 from dask_k8s.kinds.fields import Fields
@@ -110,11 +110,13 @@ def owner_reference(owner: Ref, api_version: str) -> dict[str, object]:
 
 def controller_uid(manifest: Manifest) -> str | None:
     """The uid of the one owner that controls an object, or None for an orphan."""
-    for reference in manifest["metadata"].get("ownerReferences", ()):
-        if reference.get("controller"):
-            uid: str = reference["uid"]
-            return uid
-    return None
+    found = controller_of(manifest["metadata"].get("ownerReferences") or ())
+    return None if found is None else found["uid"]
+
+
+def controller_of(owners: Iterable[Manifest]) -> Manifest | None:
+    """The one among owner references that controls, or None."""
+    return next((owner for owner in owners if owner.get("controller")), None)
 
 
 def template_hash(spec: Manifest) -> str:

@@ -173,7 +173,7 @@ def run_go(go: str, arguments: Sequence[str], module: Path) -> Iterator[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        **person.subprocess,
+        **person.arguments,
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -199,7 +199,7 @@ def go_version(go: str) -> tuple[int, ...]:
     person = owner()
     environment = {**person.environment(), "GOTOOLCHAIN": "local"}
     done = subprocess.run(
-        [go, "version"], capture_output=True, text=True, check=False, env=environment, **person.subprocess
+        [go, "version"], capture_output=True, text=True, check=False, env=environment, **person.arguments
     )
     numbers = re.search(r"go(\d+)\.(\d+)", done.stdout)
     return tuple(map(int, numbers.groups())) if numbers else ()
@@ -223,16 +223,7 @@ def uv(arguments: Sequence[str], **environment: str) -> str:
     """Run uv as the person, and return what it prints."""
     from uv import find_uv_bin
 
-    person = owner()
-    done = subprocess.run(
-        [find_uv_bin(), *arguments],
-        cwd=versions.CHECKOUT,
-        env={**person.environment(), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        **person.subprocess,
-    )
+    done = owner().run([find_uv_bin(), *arguments], versions.CHECKOUT, **environment)
     if done.returncode != 0:
         raise Refused(f"uv {' '.join(arguments)} failed:\n{done.stderr}")
     return str(done.stdout)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,11 +23,23 @@ class Owner:
     borrowed_root: bool
 
     @property
-    def subprocess(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, Any]:
         """Arguments of ``subprocess.run`` by which a program runs as this person, and leaves files that are theirs."""
         if not self.borrowed_root:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+    def run(self, command: Sequence[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a program as this person to its end; whoever called looks at its exit code."""
+        return subprocess.run(
+            command,
+            cwd=folder,
+            env={**self.environment(), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            **self.arguments,
+        )
 
     def environment(self) -> dict[str, str]:
         """The environment of a program that runs as this person."""

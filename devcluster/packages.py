@@ -153,16 +153,7 @@ class Apt:
 
 def run(command: Sequence[str], folder: Path) -> str:
     """Run a program as the person, and return what it prints."""
-    person = owner()
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env={**person.environment(), "LC_ALL": "C.UTF-8"},
-        capture_output=True,
-        text=True,
-        check=False,
-        **person.subprocess,
-    )
+    done = owner().run(command, folder, LC_ALL="C.UTF-8")
     if done.returncode != 0:
         raise Refused(f"{' '.join(command[:1])} failed: {done.stderr.strip()[-2000:]}")
     return str(done.stdout)

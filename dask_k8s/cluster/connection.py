@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
@@ -18,10 +18,7 @@ from dask_k8s.errors import NotFound, SchedulerError
 from dask_k8s.kinds.value import Manifest, value
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.portforward import PortForward
-from dask_k8s.scheduler.connection import connect
-from dask_k8s.scheduler.rpc import SchedulerRpc
 from dask_k8s.scheduler.verified import connect_verified
-from dask_k8s.scheduler.wire import Limits
 
 PROBE_TIMEOUT = 1.0
 """Seconds for a connection within the cluster network; outside of it nobody answers."""
@@ -171,7 +168,7 @@ class Connection:
         while True:
             if self._pod_ip() is not None:
                 try:
-                    await _answered(host, port)
+                    await _asked(host, port, None)
                 except SchedulerError:
                     pass
                 else:
@@ -195,16 +192,9 @@ class Connection:
         return None if pod is None else (pod.get("status") or {}).get("podIP")
 
 
-async def _asked(host: str, port: int, ip: str, within: float = PROBE_TIMEOUT) -> None:
-    """That the scheduler at this address answers there; else an error."""
+async def _asked(host: str, port: int, ip: str | None, within: float = PROBE_TIMEOUT) -> None:
+    """That the scheduler at this address, or any where it is None, answers there; else an error."""
     await (await connect_verified(host, port, ip=ip, timeout=within)).aclose()
-
-
-async def _answered(host: str, port: int) -> None:
-    """That a scheduler answers there; else an error."""
-    limits = Limits(seconds=PROBE_TIMEOUT)
-    async with aclosing(await connect(host, port, timeout=PROBE_TIMEOUT, limits=limits)) as connection:
-        await SchedulerRpc(connection).identity()
 
 
 def _service_port(service: Manifest, wanted: tuple[str, ...], default: int) -> int:

@@ -8,7 +8,7 @@ from dask_k8s import names
 from dask_k8s.errors import InvalidResource
 from dask_k8s.kinds.fields import Fields
 from dask_k8s.kinds.value import Manifest, Ref, value
-from dask_k8s.metadata import Metadata, owner_reference
+from dask_k8s.metadata import Metadata, controller_of, owner_reference
 
 
 @value
@@ -56,7 +56,8 @@ class Head:
     @property
     def controller(self) -> str | None:
         """The uid of what controls this resource, or None."""
-        return next((owner["uid"] for owner in self.owners if owner.get("controller")), None)
+        found = controller_of(self.owners)
+        return None if found is None else found["uid"]
 
     def owner(self) -> dict[str, object]:
         """The owner reference that ties what is made for this resource to it."""

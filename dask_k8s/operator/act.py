@@ -178,15 +178,10 @@ async def _all(deeds: Iterable[Awaitable[bool]]) -> list[bool | BaseException]:
 
 def _of_a_predecessor(there: Manifest, manifest: Manifest) -> bool:
     """Whether an object belongs to a resource of the same name that is gone: the garbage collector comes for it."""
-    owners = [
-        [
-            (each["kind"], each["name"])
-            for each in one["metadata"].get("ownerReferences") or ()
-            if each.get("controller")
-        ]
-        for one in (there, manifest)
-    ]
-    return bool(owners[0]) and owners[0] == owners[1]
+    theirs, ours = (metadata.controller_of(one["metadata"].get("ownerReferences") or ()) for one in (there, manifest))
+    if theirs is None or ours is None:
+        return False
+    return (theirs["kind"], theirs["name"]) == (ours["kind"], ours["name"])
 
 
 def _taken(there: Manifest, kind: str) -> str:

@@ -12,13 +12,15 @@ from dask_k8s.scheduler.connection import Connection, connect
 from dask_k8s.scheduler.rpc import SchedulerRpc
 
 
-async def connect_verified(host: str, port: int, *, ip: str, timeout: float) -> Connection:
+async def connect_verified(host: str, port: int, *, ip: str | None, timeout: float) -> Connection:
     """A connection to a scheduler that says that it listens at this IP address.
 
     Parameters
     ----------
     host, port
         Where to connect: the same address, or one that should lead to it.
+    ip
+        None where the way itself says who is at its end, as a port-forward does.
     timeout
         Seconds for the connection, and for the answer; later calls have their own.
 
@@ -31,7 +33,7 @@ async def connect_verified(host: str, port: int, *, ip: str, timeout: float) -> 
     try:
         async with asyncio.timeout(timeout):
             address = (await SchedulerRpc(connection).identity()).address
-        if host_of(address) != ip:
+        if ip is not None and host_of(address) != ip:
             raise SchedulerRefused(f"{host}:{port} is the scheduler at {address}, and not the one at {ip}")
     except TimeoutError as error:
         await connection.aclose()

@@ -42,7 +42,7 @@ def test_under_sudo_the_person_is_the_one_who_called_it() -> None:
     """Files are theirs; programs that make files run as they."""
     me = owner_in({"SUDO_UID": "4242", "SUDO_GID": "4242", "HOME": "/root"}, euid=0)
     assert me.uid == 4242
-    assert me.subprocess["user"] == 4242
+    assert me.arguments["user"] == 4242
     assert me.home != Path("/root")
 
 
@@ -50,7 +50,7 @@ def test_under_sudo_the_person_is_the_one_who_called_it() -> None:
 def test_root_itself_borrows_nothing(environment: dict[str, str]) -> None:
     """Nor does root who calls sudo."""
     me = owner_in({**environment, "HOME": "/root"}, euid=0)
-    assert (me.uid, me.home, me.subprocess) == (0, Path("/root"), {})
+    assert (me.uid, me.home, me.arguments) == (0, Path("/root"), {})
 
 
 def test_a_variable_of_sudo_means_nothing_to_a_user() -> None:

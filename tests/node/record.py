@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dask_k8s import diagnosis
 from dask_k8s.cluster.options import default_image
+from dask_k8s.diagnosis import Diagnosis
 from devcluster import up
+from tests.node.conftest import Json, Kubectl
 
 FOLDER = Path(__file__).parents[1] / "unit" / "recorded"
 NAMESPACE = "recordings"
-DEADLINE = 90
-Json = dict[str, Any]
 
 
 def container(**more: Any) -> Json:
@@ -50,39 +50,27 @@ SPECS: dict[str, Json] = {
 }
 
 
-def kubectl(*words: str, stdin: str | None = None) -> str:
-    """What kubectl prints."""
-    argv = ["kubectl", "--namespace", NAMESPACE, *words]
-    return subprocess.run(argv, input=stdin, capture_output=True, text=True, check=True).stdout
-
-
 def main() -> None:
     """Make all of them at once, and write each down when its trouble is told."""
-    from dask_k8s import diagnosis
-
-    os.environ.update(up("node").environment())
+    kubectl = Kubectl({**os.environ, **up("node").environment()}, NAMESPACE)
     kubectl("create", "namespace", NAMESPACE)
     try:
-        wait_for(lambda: "default" in kubectl("get", "serviceaccounts", "-o", "name"), "the service account")
+        kubectl.until(lambda: "default" in kubectl("get", "serviceaccounts", "-o", "name"), "the service account")
         for name, spec in SPECS.items():
             pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name.lower()}, "spec": spec}
             kubectl("create", "-f", "-", stdin=json.dumps(pod))
         FOLDER.mkdir(exist_ok=True)
         for name in SPECS:
-            wait_for(lambda name=name: told(name) is not None, name)
-            recording = seen(name)
-            (FOLDER / f"{name}.json").write_text(json.dumps(recording, indent=1, sort_keys=True) + "\n")
-            finding = diagnosis.of_pod(recording["pod"], recording["events"])
-            print(f"{name}: {finding.sentence if finding else 'NOTHING'}", file=sys.stderr)
+            finding: Diagnosis = kubectl.until(partial(told, kubectl, name), name)
+            (FOLDER / f"{name}.json").write_text(json.dumps(seen(kubectl, name), indent=1, sort_keys=True) + "\n")
+            print(f"{name}: {finding.sentence}", file=sys.stderr)
     finally:
         kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
 
-def told(name: str) -> object:
+def told(kubectl: Kubectl, name: str) -> Diagnosis | None:
     """The diagnosis, once it is the last word: a crash only after Kubernetes has started it again in vain."""
-    from dask_k8s import diagnosis
-
-    recording = seen(name)
+    recording = seen(kubectl, name)
     finding = diagnosis.of_pod(recording["pod"], recording["events"])
     expected = name.partition("-")[0]
     if finding is None or finding.cause != expected:
@@ -90,23 +78,14 @@ def told(name: str) -> object:
     return finding if finding.final or not expected.startswith("ContainerCrashes") else None
 
 
-def seen(name: str) -> Json:
-    """A Pod and the messages of its warnings, as the API server gives them, without what differs each time."""
-    pod = json.loads(kubectl("get", "pod", name.lower(), "-o", "json"))
+def seen(kubectl: Kubectl, name: str) -> Json:
+    """A Pod and the messages of its warnings, as the API server gives them, without the record of who wrote what."""
+    pod = kubectl.json("get", "pod", name.lower())
     pod["metadata"].pop("managedFields", None)
     fields = f"involvedObject.name={name.lower()},type=Warning"
-    events = json.loads(kubectl("get", "events", "--field-selector", fields, "-o", "json"))["items"]
+    events = kubectl.json("get", "events", "--field-selector", fields)["items"]
     events.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
     return {"pod": pod, "events": [event["message"] for event in events]}
-
-
-def wait_for(condition: Any, what: str) -> None:
-    """With a deadline."""
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {DEADLINE} s: {what}")
-        time.sleep(0.5)
 
 
 if __name__ == "__main__":
