@@ -6,7 +6,8 @@ preload that retires the worker keeps every key; no operator is needed for it. T
 - An image that starts through ``tini -g`` sends SIGTERM to the whole process group, and the worker dies before the
   nanny acts. So the worker leaves the group.
 - A worker that is still looking for its scheduler holds nothing, and a nanny would wait for the end of that search: it
-  is ended.
+  is ended. But a nanny learns late that its worker has joined, so the scheduler is asked, by the worker's name; the
+  worker stands still meanwhile, so that it cannot join between the answer and its end.
 - A scheduler that is gone does not answer. A worker whose scheduler is gone ends by itself, and is not waited for any
   longer; and everything has a limit.
 
@@ -24,7 +25,7 @@ _LEAVE_GROUP = "import os\\ndef dask_setup(worker): os.setpgrp()"
 
 _NANNY = """\
 # dask-k8s: on SIGTERM this worker's data goes to the others
-import asyncio, dask, logging
+import asyncio, dask, logging, os, signal
 def dask_setup(nanny):
     preload = nanny.preload or dask.config.get("distributed.worker.preload") or []
     preload = [preload] if isinstance(preload, str) else list(preload)
@@ -33,23 +34,34 @@ def dask_setup(nanny):
         nanny.preload_argv = list(nanny.preload_argv) + [[]]
 async def dask_teardown(nanny):
     for _ in range(50):
-        if nanny.process is None or nanny.process.status.name not in ("init", "starting"):
+        if nanny.process is None or nanny.is_alive() or nanny.process.status.name not in ("init", "starting"):
             break
-        if nanny.is_alive():
-            await nanny.process.process.kill()
-            return
         await asyncio.sleep(0.1)
     if not nanny.is_alive():
         return
-    leaving = asyncio.ensure_future(nanny.scheduler.retire_workers(
-        workers=[nanny.worker_address], close_workers=False, remove=True))
-    for _ in range({limit} * 5):
+    starting = nanny.process.status.name in ("init", "starting")
+    if starting and nanny.name is None:
+        await asyncio.sleep(1)
+        starting = nanny.process.status.name in ("init", "starting")
+    if starting:
+        who = {{"names": [str(nanny.name)]}}
+        os.kill(nanny.process.pid, signal.SIGSTOP)
+    else:
+        who = {{"workers": [nanny.worker_address]}}
+    leaving = asyncio.ensure_future(nanny.scheduler.retire_workers(close_workers=False, remove=True, **who))
+    for step in range({limit} * 5):
         await asyncio.wait([leaving], timeout=0.2)
         if leaving.done() or not nanny.is_alive():
+            break
+        if starting and step == 4:
+            os.kill(nanny.process.pid, signal.SIGCONT)
+        if step >= 25 and nanny.process.status.name == "starting":
             break
     if not leaving.done() or leaving.exception() is not None:
         logging.getLogger("distributed.nanny").warning("Data was not handed over: the scheduler does not answer")
     leaving.cancel()
+    if starting and nanny.is_alive():
+        await nanny.process.process.kill()
 """
 
 _WORKER = """\

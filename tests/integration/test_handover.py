@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +73,13 @@ class Processes:
         return started
 
     def worker(
-        self, golden: str, name: str, *, hand_over: bool = True, through_group: bool = False
+        self, golden: str, name: str, *, hand_over: bool = True, through_group: bool = False, options: Sequence[str] = ()
     ) -> subprocess.Popen[bytes]:
         """A worker's container: its command and its environment, under another name."""
         container = container_of(golden)
         ours = {each["name"]: each["value"] for each in container["env"]}
         environment = {**ours, "DASK_WORKER_NAME": name, "DASK_SCHEDULER_ADDRESS": self.address}
-        command = command_of(container, environment)
+        command = [*command_of(container, environment), *options]
         command[command.index("--dashboard-address") + 1] = ":0"
         if not hand_over:
             command = without_hand_over(command)
@@ -195,6 +195,24 @@ def test_all_keys_survive_a_workers_sigterm(
     assert all(client.who_has(futures).values()), processes.log(name)
     assert client.gather(futures) == [f"value {index}" for index in range(KEYS)]
     assert processes.preloaded(name)
+
+
+LATE = """\
+from distributed.nanny import WorkerProcess
+def dask_setup(nanny):
+    WorkerProcess._init_msg_interval = 8
+"""
+
+
+def test_a_worker_that_its_nanny_takes_for_starting_loses_nothing(processes: Processes, client: Client) -> None:
+    """The nanny learns of the join a moment later than the scheduler does; here it is a long one."""
+    victim = processes.worker("seed-cluster/worker-pod", "young", options=["--preload-nanny", LATE])
+    futures = _scattered(client, "young")
+    terminate(victim, through_group=False)
+    victim.wait(SECONDS)
+    assert list(_workers(client)) == ["other"], processes.log("young")
+    assert client.gather(futures) == [f"value {index}" for index in range(KEYS)]
+    assert "was killed by signal 9" in processes.log("young"), "The nanny had heard of the join: nothing was tested"
 
 
 def test_without_it_a_workers_keys_are_lost(processes: Processes, client: Client) -> None:
