@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from benchmarks import report
-from dask_k8s.cluster.options import default_image
+from dask_k8s.cluster.spec import default_image
 from devcluster import Cluster, up
 
 NAMESPACE = "default"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dask_k8s.cluster.kubecluster import KubeCluster
     from dask_k8s.cluster.options import CreateMode
+    from dask_k8s.cluster.spec import make_cluster_spec, make_scheduler_spec, make_worker_spec
     from dask_k8s.errors import (
         ConflictingArguments,
         DaskK8sError,
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
         StartError,
         StartTimeout,
     )
-    from dask_k8s.manifests.cluster import make_cluster_spec, make_scheduler_spec, make_worker_spec
 
 __all__ = [
     "ConflictingArguments",
@@ -39,9 +39,9 @@ __all__ = [
 _HOMES = {
     "KubeCluster": "dask_k8s.cluster.kubecluster",
     "CreateMode": "dask_k8s.cluster.options",
-    "make_cluster_spec": "dask_k8s.manifests.cluster",
-    "make_scheduler_spec": "dask_k8s.manifests.cluster",
-    "make_worker_spec": "dask_k8s.manifests.cluster",
+    "make_cluster_spec": "dask_k8s.cluster.spec",
+    "make_scheduler_spec": "dask_k8s.cluster.spec",
+    "make_worker_spec": "dask_k8s.cluster.spec",
 }
 
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 import getpass
 import os
 import secrets
-import sys
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import dask
 import yaml
 
 from dask_k8s import names
+from dask_k8s.cluster.spec import default_image, make_cluster_spec
 from dask_k8s.errors import ConflictingArguments, InvalidResource
 from dask_k8s.kinds.fields import Fields
 from dask_k8s.kinds.value import Manifest, value
-from dask_k8s.manifests.cluster import make_cluster_spec
 from dask_k8s.settings import Settings, seconds
 
 
@@ -113,13 +111,6 @@ def decide(arguments: Arguments, settings: Settings) -> Options:
         ),
         resource_timeout=timeout,
     )
-
-
-def default_image() -> str:
-    """The image with this process's own Dask and Python, or the one that JupyterHub started it from."""
-    from_hub = os.environ.get("JUPYTER_IMAGE_SPEC")
-    version = sys.version_info
-    return from_hub or f"ghcr.io/dask/dask:{dask.__version__}-py{version.major}.{version.minor}"
 
 
 def _manifest(arguments: Arguments, settings: Settings) -> Manifest:

@@ -142,7 +142,7 @@ def test_everyone_can_read_what_root_owns(tmp_path: Path) -> None:
 
 def test_the_tags_are_the_seeds_the_clients_and_the_operators() -> None:
     """The versioned one is what KubeCluster asks for by default."""
-    from dask_k8s.cluster.options import default_image
+    from dask_k8s.cluster.spec import default_image
 
     latest, versioned, operator = tags()
     assert latest == "ghcr.io/dask/dask:latest"

@@ -31,6 +31,9 @@ SEED = {
 }
 
 
+IMAGE = "ghcr.io/dask/dask:latest"  # the default one changes with the Dask and the Python of whoever asks
+
+
 class _Dumper(yaml.SafeDumper):
     """Texts of several lines as such, and no anchors: the files are for reading."""
 
@@ -65,15 +68,15 @@ def _worker_pod(group: Manifest) -> Manifest:
 
 def _without_nanny() -> Manifest:
     """The defaults but for ``--no-nanny``: the hand-over is another one then."""
-    manifest = make_cluster_spec("no-nanny", worker_command=["dask", "worker", "--no-nanny"])
+    manifest = make_cluster_spec("no-nanny", IMAGE, worker_command=["dask", "worker", "--no-nanny"])
     return default_group(Cluster.from_manifest(read_back(manifest, uid="uid-of-the-cluster")))
 
 
 OBJECTS = {
     **_objects_of_a_cluster("seed-cluster", example("cluster.yaml")),
     "seed-highmemworkers/worker-pod": _worker_pod(example("highmemworkers.yaml")),
-    "defaults/cluster": make_cluster_spec("simple"),
-    **_objects_of_a_cluster("defaults", make_cluster_spec("simple")),
+    "defaults/cluster": make_cluster_spec("simple", IMAGE),
+    **_objects_of_a_cluster("defaults", make_cluster_spec("simple", IMAGE)),
     "no-nanny/worker-pod": _worker_pod(_without_nanny()),
 }
 

@@ -73,7 +73,13 @@ class Processes:
         return started
 
     def worker(
-        self, golden: str, name: str, *, hand_over: bool = True, through_group: bool = False, options: Sequence[str] = ()
+        self,
+        golden: str,
+        name: str,
+        *,
+        hand_over: bool = True,
+        through_group: bool = False,
+        options: Sequence[str] = (),
     ) -> subprocess.Popen[bytes]:
         """A worker's container: its command and its environment, under another name."""
         container = container_of(golden)

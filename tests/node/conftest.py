@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from dask_k8s.cluster.options import default_image
+from dask_k8s.cluster.spec import default_image
 from devcluster import Cluster, up
 
 ROOT = Path(__file__).parents[2]

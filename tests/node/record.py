@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dask_k8s import diagnosis
-from dask_k8s.cluster.options import default_image
+from dask_k8s.cluster.spec import default_image
 from dask_k8s.diagnosis import Diagnosis
 from devcluster import up
 from tests.node.conftest import Json, Kubectl

@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
+from dask_k8s.cluster.spec import make_cluster_spec, make_worker_spec
 from dask_k8s.kinds.cluster import Cluster
 from dask_k8s.kinds.value import Ref
 from dask_k8s.kinds.worker_group import WorkerGroup
-from dask_k8s.manifests.cluster import make_cluster_spec, make_worker_spec
 from dask_k8s.operator.observed import Home, Known, ObservedGroup, Phase, Refusal, Silent, Unasked, Worker
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dask_k8s import ConflictingArguments, CreateMode, InvalidResource, make_cluster_spec, settings
-from dask_k8s.cluster.options import Arguments, OperatorMode, Options, decide, default_image
+from dask_k8s.cluster.options import Arguments, OperatorMode, Options, decide
+from dask_k8s.cluster.spec import default_image
 from dask_k8s.kinds.cluster import Cluster
 from dask_k8s.kinds.worker_group import WorkerGroup
 from dask_k8s.manifests.worker_group import default_group
@@ -40,7 +41,7 @@ def test_the_defaults_of_the_contract() -> None:
     assert options.create_mode is CreateMode.CREATE_OR_CONNECT
     assert options.operator is OperatorMode.AUTO
     assert (options.resource_timeout, options.namespace, options.shutdown_on_close) == (600, None, None)
-    assert options.manifest == make_cluster_spec(options.name, image=default_image(), n_workers=3)
+    assert options.manifest == make_cluster_spec(options.name, n_workers=3)
     assert "resources" not in options.manifest["spec"]["worker"]["spec"]["containers"][0]
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from importlib.metadata import version
 from typing import Any
 
 from dask_k8s import names
@@ -17,9 +20,15 @@ Environment = Mapping[str, str] | Sequence[Manifest]
 """Variables by name, or Kubernetes' own list of them, which can also refer to Secrets."""
 
 
+def default_image() -> str:
+    """The image with this process's own Dask and Python, or the one that JupyterHub started it from."""
+    from_hub = os.environ.get("JUPYTER_IMAGE_SPEC")
+    return from_hub or f"ghcr.io/dask/dask:{version('dask')}-py{sys.version_info.major}.{sys.version_info.minor}"
+
+
 def make_cluster_spec(
     name: str,
-    image: str = "ghcr.io/dask/dask:latest",
+    image: str | None = None,
     n_workers: int = DEFAULT_REPLICAS,
     resources: Manifest | None = None,
     env: Environment | None = None,
@@ -34,7 +43,8 @@ def make_cluster_spec(
     name
         The cluster's name: at most 53 characters, begins with a letter.
     image
-        The image of scheduler and workers.
+        The image of scheduler and workers; by default the one with this process's versions of Dask and Python, so that
+        neither refuses what the other sends.
     n_workers
         How many workers to start with.
     resources
@@ -73,7 +83,7 @@ def make_cluster_spec(
 
 
 def make_worker_spec(
-    image: str = "ghcr.io/dask/dask:latest",
+    image: str | None = None,
     n_workers: int = DEFAULT_REPLICAS,
     resources: Manifest | None = None,
     env: Environment | None = None,
@@ -84,7 +94,7 @@ def make_worker_spec(
     dashboard = str(names.WORKER_DASHBOARD_PORT)
     worker = {
         "name": "worker",
-        "image": image,
+        "image": image or default_image(),
         "args": [*command, "--name", "$(DASK_WORKER_NAME)", "--dashboard", "--dashboard-address", dashboard],
         "ports": [_port(names.DASHBOARD_PORT_NAME, names.WORKER_DASHBOARD_PORT)],
         **_shared(resources, env),
@@ -96,7 +106,7 @@ def make_scheduler_spec(
     cluster_name: str,
     env: Environment | None = None,
     resources: Manifest | None = None,
-    image: str = "ghcr.io/dask/dask:latest",
+    image: str | None = None,
     scheduler_service_type: str = "ClusterIP",
 ) -> dict[str, Any]:
     """The ``spec.scheduler`` of a cluster; the arguments are those of :func:`make_cluster_spec`.
@@ -107,7 +117,7 @@ def make_scheduler_spec(
     health = {"httpGet": {"path": "/health", "port": names.DASHBOARD_PORT_NAME}}
     scheduler = {
         "name": "scheduler",
-        "image": image,
+        "image": image or default_image(),
         "args": ["dask", "scheduler", "--dashboard", "--dashboard-address", str(names.DASHBOARD_PORT)],
         "ports": [
             _port(names.COMM_PORT_NAME, names.SCHEDULER_PORT),
