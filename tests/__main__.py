@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+from tests.pythons import missing
+
 PARALLEL = ["tests/unit", "tests/golden", "tests/static", "tests/integration", "tests/api"]
 ALONE = ["tests/devcluster"]
 ON_A_NODE = ["tests/node", "tests/docs"]
@@ -19,6 +21,8 @@ ON_A_NODE = ["tests/node", "tests/docs"]
 
 def main(arguments: list[str]) -> int:
     """Run all of it, and say what did not run and why."""
+    if missing():
+        print(f"Not run: unit and golden tests under Python {', '.join(missing())}, which is not here", flush=True)
     failures = 0
     failures += run(PARALLEL, ["-n", "2", *arguments])
     failures += run(ALONE, arguments)

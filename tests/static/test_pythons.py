@@ -1,0 +1,80 @@
+"""Every Python that the package claims, and the oldest releases that its dependencies allow: unit and golden tests.
+
+The gate itself runs under one Python with the locked releases. Each run here has an environment of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.pythons import CLAIMED, found
+
+ROOT = Path(__file__).parents[2]
+OWN = sys.version_info[:2]
+OTHERS = {version: python for version, python in found().items() if version != OWN}
+TESTS = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit", "tests/golden"]
+
+
+def uv(*arguments: str | Path, environment: Path) -> None:
+    """Put something into an environment; uv's own words where it cannot."""
+    told = {**os.environ, "UV_PROJECT_ENVIRONMENT": str(environment), "VIRTUAL_ENV": str(environment)}
+    argv = [sys.executable, "-m", "uv", *map(str, arguments), "--quiet", "--no-python-downloads"]
+    done = subprocess.run(argv, cwd=ROOT, env=told, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def passes(environment: Path) -> None:
+    """Run unit and golden tests in an environment; their report is the failure's text."""
+    done = subprocess.run(
+        [environment / "bin" / "python", *TESTS],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
+    )
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
+
+
+@pytest.mark.parametrize("version", OTHERS, ids=lambda version: ".".join(map(str, version)))
+def test_passes_under_another_python(version: tuple[int, int], tmp_path: Path) -> None:
+    """With the locked releases."""
+    environment = tmp_path / "environment"
+    only_unit = ["--frozen", "--no-default-groups", "--group", "unit"]
+    uv("sync", *only_unit, "--python", OTHERS[version], environment=environment)
+    passes(environment)
+
+
+def test_passes_with_the_oldest_releases_that_are_allowed(tmp_path: Path) -> None:
+    """Each lower bound in pyproject.toml is one that somebody can be left with."""
+    environment = tmp_path / "environment"
+    uv("venv", "--python", sys.executable, environment, environment=environment)
+    oldest = ["--resolution", "lowest-direct"]
+    uv(
+        "pip",
+        "install",
+        "--python",
+        environment,
+        *oldest,
+        "--editable",
+        ".",
+        "--group",
+        "unit",
+        environment=environment,
+    )
+    passes(environment)
+
+
+def test_what_is_claimed_is_what_is_tried() -> None:
+    """The classifiers of the package, and the Pythons that are looked for, are the same."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    mark = "Programming Language :: Python :: 3."
+    assert [each.removeprefix(mark) for each in project["classifiers"] if each.startswith(mark)] == [
+        str(minor) for _, minor in CLAIMED
+    ]
