@@ -1,4 +1,10 @@
-"""How a worker that gets SIGTERM hands its data over to the others: short scripts that travel in its command line.
+"""How a worker waits for its scheduler, and how it hands its data over to the others when it gets SIGTERM.
+
+Both are done by short scripts that travel in its command line.
+
+A nanny gives up after 30 s without a scheduler, whose image may still be pulled, and the kubelet would then wait longer
+and longer before it starts it again. So the script waits first. (A longer ``distributed.comm.timeouts.connect`` would
+hold for everything that a worker connects to, and one attempt at an address where nobody answers would last as long.)
 
 SIGTERM alone loses what a worker holds. A nanny runs the teardown of its preloads before it ends the worker, so a
 preload that retires the worker keeps every key; no operator is needed for it. Three traps, all measured:
@@ -8,8 +14,8 @@ preload that retires the worker keeps every key; no operator is needed for it. T
 - A worker that is still looking for its scheduler holds nothing, and a nanny would wait for the end of that search: it
   is ended. But a nanny learns late that its worker has joined, so the scheduler is asked, by the worker's name; the
   worker stands still meanwhile, so that it cannot join between the answer and its end.
-- A scheduler that is gone does not answer. A worker whose scheduler is gone ends by itself, and is not waited for any
-  longer; and everything has a limit.
+- A scheduler that is gone does not answer, and one that is busy answers late. Where nobody takes a connection at its
+  address it is gone, and the worker ends; and everything has a limit.
 
 The scripts run under the image's own Python, which may be as old as 3.8, and against any distributed since 2023.5.
 """
@@ -24,14 +30,39 @@ _SHARE = 0.75  # of the grace period; the rest is for what follows: closing conn
 _LEAVE_GROUP = "import os\\ndef dask_setup(worker): os.setpgrp()"
 
 _NANNY = """\
-# dask-k8s: on SIGTERM this worker's data goes to the others
+# dask-k8s: waits for the scheduler; on SIGTERM this worker's data goes to the others
 import asyncio, dask, logging, os, signal
-def dask_setup(nanny):
+from distributed.comm.core import FatalCommClosedError, connect
+log = logging.getLogger("distributed.nanny")
+async def reach_scheduler(nanny):
+    comm = await asyncio.wait_for(connect(nanny.scheduler.addr, timeout=1, **nanny.connection_args), 2)
+    await comm.close()
+async def scheduler_is_gone(nanny):
+    try:
+        await reach_scheduler(nanny)
+    except asyncio.TimeoutError:
+        return False
+    except OSError:
+        return True
+    return False
+async def dask_setup(nanny):
     preload = nanny.preload or dask.config.get("distributed.worker.preload") or []
     preload = [preload] if isinstance(preload, str) else list(preload)
     nanny.preload = preload + ["{leave_group}"]
     if nanny.preload_argv and not isinstance(nanny.preload_argv[0], str):
         nanny.preload_argv = list(nanny.preload_argv) + [[]]
+    pause = 0.1
+    while True:
+        try:
+            await reach_scheduler(nanny)
+            break
+        except FatalCommClosedError:
+            raise
+        except (OSError, asyncio.TimeoutError) as error:
+            if pause > 0.2:
+                log.info("Waiting for the scheduler: %r", error)
+            await asyncio.sleep(pause)
+            pause = min(2, pause * 1.5)
 async def dask_teardown(nanny):
     for _ in range(50):
         if nanny.process is None or nanny.is_alive() or nanny.process.status.name not in ("init", "starting"):
@@ -55,10 +86,10 @@ async def dask_teardown(nanny):
             break
         if starting and step == 4:
             os.kill(nanny.process.pid, signal.SIGCONT)
-        if step >= 25 and nanny.process.status.name == "starting":
+        if step % 25 == 5 and await scheduler_is_gone(nanny):
             break
     if not leaving.done() or leaving.exception() is not None:
-        logging.getLogger("distributed.nanny").warning("Data was not handed over: the scheduler does not answer")
+        log.warning("Data was not handed over: the scheduler does not answer")
     leaving.cancel()
     if starting and nanny.is_alive():
         await nanny.process.process.kill()

@@ -10,12 +10,6 @@ from dask_k8s.kinds.worker_group import WorkerGroup
 from dask_k8s.manifests import container, handover
 from dask_k8s.manifests.pod import pod
 
-CONNECT_TIMEOUT = "600s"
-"""How long a worker tries to reach its scheduler, which may still be pulling its image.
-
-The default of 30 s ends a nanny with an error, and the kubelet then waits longer and longer before it starts it again.
-"""
-
 
 def worker_pod(group: WorkerGroup, name: str) -> dict[str, Any]:
     """A worker's Pod, as it is POSTed.
@@ -49,7 +43,6 @@ def _worker_spec(group: WorkerGroup, name: str) -> dict[str, Any]:
         {
             "DASK_WORKER_NAME": name,
             "DASK_SCHEDULER_ADDRESS": names.scheduler_address(group.cluster, group.head.ref.namespace),
-            "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": CONNECT_TIMEOUT,
         },
     )
     return {"terminationGracePeriodSeconds": handover.GRACE_PERIOD, **spec, "containers": containers}

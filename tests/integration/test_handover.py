@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -61,13 +62,13 @@ class Processes:
         self._stack = stack
         self.address = ""
 
-    def scheduler(self) -> subprocess.Popen[bytes]:
-        """Started with the builder's command; only its ports are chosen by the system."""
+    def scheduler(self, port: int = 0) -> subprocess.Popen[bytes]:
+        """Started with the builder's command; only its ports are chosen by the system, or by the test."""
         container = container_of("defaults/scheduler-pod")
         command = command_of(container, {})
         command[command.index("--dashboard-address") + 1] = ":0"
         contact = self._folder / "scheduler.json"
-        started = self._start([*command, "--port", "0", "--scheduler-file", str(contact)], {}, "scheduler")
+        started = self._start([*command, "--port", str(port), "--scheduler-file", str(contact)], {}, "scheduler")
         wait_for(lambda: contact.exists() and contact.stat().st_size > 0, "the scheduler")
         self.address = json.loads(contact.read_text())["address"]
         return started
@@ -229,6 +230,28 @@ def test_without_it_a_workers_keys_are_lost(processes: Processes, client: Client
     victim.wait(SECONDS)
     wait_for(lambda: list(_workers(client)) == ["other"], "the worker's end")
     assert sum(len(keys) for keys in client.has_what().values()) < len(futures)
+
+
+def test_a_worker_waits_for_a_scheduler_that_is_late(alone: Processes) -> None:
+    """Even where something takes the connection first and says nothing, as a network does whose rules are old."""
+    with socket.create_server(("", 0)) as silent:
+        port = silent.getsockname()[1]
+        alone.address = f"tcp://127.0.0.1:{port}"
+        alone.worker("seed-cluster/worker-pod", "early")
+        wait_for(lambda: "Waiting for the scheduler" in alone.log("early"), "the second attempt")
+    alone.scheduler(port)
+    with Client(alone.address, set_as_default=False) as client:
+        client.wait_for_workers(1, timeout=SECONDS)
+
+
+def test_a_worker_that_waits_ends_at_once(alone: Processes) -> None:
+    """It has nothing to hand over and nobody to hand it to."""
+    with socket.create_server(("", 0)) as silent:
+        alone.address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        worker = alone.worker("seed-cluster/worker-pod", "early")
+        wait_for(lambda: "Waiting for the scheduler" in alone.log("early"), "the second attempt")
+        terminate(worker, through_group=False)
+        worker.wait(5)
 
 
 @pytest.mark.parametrize("golden", GOLDEN.values(), ids=GOLDEN)
