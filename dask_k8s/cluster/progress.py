@@ -17,6 +17,9 @@ from rich.text import Text
 
 logger = logging.getLogger(__name__)
 
+WIDTH = 80
+"""Columns of the panel: a notebook beside its folder has no room for more, and cuts off what is wider."""
+
 
 @dataclass(slots=True)
 class Step:
@@ -66,6 +69,8 @@ class Progress:
         if error is None:
             self._finish()
         if self._live is not None:
+            if self._live.console.is_jupyter:
+                self._live.refresh()  # a notebook would keep the last look before the end
             self._live.__exit__(kind, error, trace)
 
     @property
@@ -100,5 +105,5 @@ class Progress:
                 table.add_row("", Text(step.detail, style="yellow"), "")
         total = Text(f"{time.monotonic() - self._began:.1f} s", style="dim")
         return Panel(
-            Group(table), title=self._title, subtitle=total, title_align="left", subtitle_align="right", width=100
+            Group(table), title=self._title, subtitle=total, title_align="left", subtitle_align="right", width=WIDTH
         )

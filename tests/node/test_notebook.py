@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import nbformat
 from nbclient import NotebookClient
 
@@ -22,12 +24,21 @@ def test_the_first_minutes_in_a_notebook(kubectl: Kubectl, deployed: None) -> No
     notebook.cells = [nbformat.v4.new_code_cell(text.format(namespace=kubectl.namespace)) for text in CELLS]
     NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
     outputs = [[_data(output) for output in cell.outputs] for cell in notebook.cells]
+    assert re.search(r"✓ +Connecting to the scheduler", _panel(notebook)), "the panel stands still before its end"
     shown = {mime: text for data in outputs[1] for mime, text in data.items()}
     assert "KubeCluster" in shown["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in shown
     assert [data.get("text/plain") for data in outputs[2]] == ["3"]
     assert [data.get("text/plain") for data in outputs[3]] == ["2"]
     assert [data.get("text/plain") for data in outputs[4]] == ["'closed'"]
+
+
+def _panel(notebook: nbformat.NotebookNode) -> str:
+    """What the panel shows at the end; it lives in a widget of its own."""
+    models = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"].values()
+    outputs = [output for model in models for output in model["state"].get("outputs", [])]
+    text = "\n".join(_data(output).get("text/plain", "") for output in outputs)
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
 def _data(output: dict[str, dict[str, str]]) -> dict[str, str]:

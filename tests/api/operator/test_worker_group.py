@@ -102,8 +102,12 @@ async def test_a_group_waits_for_its_cluster_and_joins_it(world: World, serve: S
         await world.condition("Degraded", status="True", reason="ClusterNotFound", group="simple-highmem")
         cluster = await world.make(seed_cluster())
         await world.workers(4)
-    owners = (await world.group("simple-highmem"))["metadata"]["ownerReferences"]
-    assert [owner["uid"] for owner in owners] == [cluster["metadata"]["uid"]]
+
+        async def owned() -> bool:
+            owners = (await world.group("simple-highmem"))["metadata"].get("ownerReferences", [])
+            return [owner["uid"] for owner in owners] == [cluster["metadata"]["uid"]]
+
+        await world.until(owned, "the group's owner")
 
 
 async def test_orphans_with_its_labels_are_adopted(world: World, serve: Serve) -> None:
