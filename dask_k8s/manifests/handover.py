@@ -14,8 +14,8 @@ preload that retires the worker keeps every key; no operator is needed for it. T
 - A worker that is still looking for its scheduler holds nothing, and a nanny would wait for the end of that search: it
   is ended. But a nanny learns late that its worker has joined, so the scheduler is asked, by the worker's name; the
   worker stands still meanwhile, so that it cannot join between the answer and its end.
-- A scheduler that is gone does not answer, and one that is busy answers late. Where nobody takes a connection at its
-  address it is gone, and the worker ends; and everything has a limit.
+- A scheduler that is gone does not answer, and one that is busy answers late, or takes no connection for a while. Only
+  where a connection is refused it is gone, and the worker ends; and everything has a limit.
 
 The scripts run under the image's own Python, which may be as old as 3.8, and against any distributed since 2023.5.
 """
@@ -42,8 +42,8 @@ async def scheduler_is_gone(nanny):
         await reach_scheduler(nanny)
     except asyncio.TimeoutError:
         return False
-    except OSError:
-        return True
+    except OSError as error:
+        return not isinstance(error.__cause__, asyncio.TimeoutError)
     return False
 async def dask_setup(nanny):
     preload = nanny.preload or dask.config.get("distributed.worker.preload") or []

@@ -254,6 +254,22 @@ def test_a_worker_that_waits_ends_at_once(alone: Processes) -> None:
         worker.wait(5)
 
 
+def test_a_busy_scheduler_is_waited_for(alone: Processes) -> None:
+    """It answers nobody for seconds, and the data is handed over all the same."""
+    scheduler = alone.scheduler()
+    alone.worker("seed-cluster/worker-pod", "other")
+    victim = alone.worker("seed-cluster/worker-pod", "victim")
+    with Client(alone.address, set_as_default=False) as client:
+        futures = _scattered(client, "victim")
+        scheduler.send_signal(signal.SIGSTOP)
+        terminate(victim, through_group=False)
+        with pytest.raises(subprocess.TimeoutExpired):
+            victim.wait(5)
+        scheduler.send_signal(signal.SIGCONT)
+        victim.wait(SECONDS)
+        assert client.gather(futures) == [f"value {index}" for index in range(KEYS)]
+
+
 @pytest.mark.parametrize("golden", GOLDEN.values(), ids=GOLDEN)
 def test_a_dead_scheduler_keeps_no_worker_from_ending(alone: Processes, golden: str) -> None:
     """There is nobody to hand over to: the worker goes at once, and not at the end of its grace period."""
