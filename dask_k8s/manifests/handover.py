@@ -65,10 +65,11 @@ async def dask_setup(nanny):
             pause = min(2, pause * 1.5)
 async def dask_teardown(nanny):
     for _ in range(50):
-        if nanny.process is None or nanny.is_alive() or nanny.process.status.name not in ("init", "starting"):
+        if nanny.process is None or nanny.process.pid or nanny.process.status.name not in ("init", "starting"):
             break
         await asyncio.sleep(0.1)
-    if not nanny.is_alive():
+    pid = nanny.process and nanny.process.pid
+    if not nanny.is_alive() or not pid:
         return
     starting = nanny.process.status.name in ("init", "starting")
     if starting and nanny.name is None:
@@ -76,7 +77,7 @@ async def dask_teardown(nanny):
         starting = nanny.process.status.name in ("init", "starting")
     if starting:
         who = {{"names": [str(nanny.name)]}}
-        os.kill(nanny.process.pid, signal.SIGSTOP)
+        os.kill(pid, signal.SIGSTOP)
     else:
         who = {{"workers": [nanny.worker_address]}}
     leaving = asyncio.ensure_future(nanny.scheduler.retire_workers(close_workers=False, remove=True, **who))
@@ -84,8 +85,8 @@ async def dask_teardown(nanny):
         await asyncio.wait([leaving], timeout=0.2)
         if leaving.done() or not nanny.is_alive():
             break
-        if starting and step == 4:
-            os.kill(nanny.process.pid, signal.SIGCONT)
+        if starting and step == 4 and nanny.process.pid == pid:
+            os.kill(pid, signal.SIGCONT)
         if step % 25 == 5 and await scheduler_is_gone(nanny):
             break
     if not leaving.done() or leaving.exception() is not None:
