@@ -53,7 +53,7 @@ Go on in a shell of your own:
 
 In a notebook: uv pip install jupyterlab && jupyter lab, then KubeCluster() and cluster.dashboard_link.
 
-make down takes everything away but the cache."""
+The operator and the definitions stay: dask k8s uninstall. make down takes everything away but the cache."""
 
 
 def existing(context: str) -> str:

@@ -67,7 +67,7 @@ def main(operator: str = "embedded") -> None:
     with step("cluster.close()", "The Pods end by themselves; nobody has to wait for it."):
         client.close()
         cluster.close()
-    with step("Nothing is left", "Kubernetes' garbage collector follows the owner references."):
+    with step("Nothing is left", "Kubernetes follows the owner references, and waits until every Pod has ended."):
         while "No resources" not in pods(cluster.name, cluster.namespace):
             time.sleep(0.5)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from tests.pythons import missing
@@ -23,25 +22,25 @@ def main(arguments: list[str]) -> int:
     """Run all of it, and say what did not run and why."""
     if missing():
         print(f"Not run: unit and golden tests under Python {', '.join(missing())}, which is not here", flush=True)
-    failures = 0
-    failures += run(PARALLEL, ["-n", "2", *arguments])
-    failures += run(ALONE, arguments)
+    runs = [(PARALLEL, ["-n", "2", *arguments]), (ALONE, arguments)]
     if os.geteuid() == 0 or any(argument.startswith("--kube") for argument in arguments):
-        failures += run(ON_A_NODE, arguments)
+        runs.append((ON_A_NODE, arguments))
     else:
         print(f"Not run, since it needs root (a node of one's own) or --kubecontext: {' '.join(ON_A_NODE)}", flush=True)
-    return 1 if failures else 0
+    failed: list[str] = []
+    for folders, options in runs:
+        if failed:
+            print(f"== FAILED already: {' '.join(failed)}", file=sys.stderr, flush=True)
+        if run(folders, options):
+            failed += folders
+    return 1 if failed else 0
 
 
 def run(folders: list[str], arguments: list[str]) -> int:
-    """One run of pytest; 0 if it passed."""
+    """One run of pytest, whose closing line is the last; 0 if it passed."""
     there = [folder for folder in folders if Path(folder).is_dir()]
     print(f"== {' '.join(there)}", file=sys.stderr, flush=True)
-    began = time.monotonic()
-    code = subprocess.run([sys.executable, "-m", "pytest", *there, *arguments], check=False).returncode
-    verdict = "passed" if code == 0 else "FAILED"
-    print(f"== {verdict} after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    return code
+    return subprocess.run([sys.executable, "-m", "pytest", *there, *arguments], check=False).returncode
 
 
 if __name__ == "__main__":

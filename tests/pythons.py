@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 CLAIMED = [(3, 11), (3, 12), (3, 13)]
+WANTED = [*CLAIMED, (3, 14)]  # the last is claimed once somebody has seen it pass
 
 
 @cache
@@ -20,7 +21,7 @@ def found() -> dict[tuple[int, int], str]:
             shutil.which(f"python{major}.{minor}"),
             *sorted(map(str, pyenv.glob(f"{major}.{minor}.*/bin/python")), reverse=True),
         ]
-        for major, minor in CLAIMED
+        for major, minor in WANTED
     }
     return {
         version: python
@@ -31,7 +32,7 @@ def found() -> dict[tuple[int, int], str]:
 
 def missing() -> list[str]:
     """The versions that nothing here can try."""
-    return [f"{major}.{minor}" for major, minor in CLAIMED if (major, minor) not in found()]
+    return [f"{major}.{minor}" for major, minor in WANTED if (major, minor) not in found()]
 
 
 def _is(python: str, version: tuple[int, int]) -> bool:

@@ -6,6 +6,7 @@ import getpass
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ class Options:
         The DaskCluster that is sent, but for its namespace where the credentials decide it.
     namespace
         None for the namespace of the credentials.
+    asked
+        The names of the arguments that were given.
     shutdown_on_close
         None for: if this process made it.
     """
@@ -54,6 +57,7 @@ class Options:
     namespace: str | None
     create_mode: CreateMode
     operator: OperatorMode
+    asked: frozenset[str]
     shutdown_on_close: bool | None
     resource_timeout: float
 
@@ -102,6 +106,7 @@ def decide(arguments: Arguments, settings: Settings) -> Options:
         timeout = seconds(arguments.resource_timeout, "resource_timeout")
     manifest = _manifest(arguments, settings)
     return Options(
+        asked=frozenset(each.name for each in fields(arguments) if getattr(arguments, each.name) is not None),
         manifest=manifest,
         namespace=arguments.namespace or manifest["metadata"].get("namespace") or settings.namespace,
         create_mode=_member(CreateMode, arguments.create_mode or settings.create_mode, "create_mode"),
@@ -130,7 +135,7 @@ def _manifest(arguments: Arguments, settings: Settings) -> Manifest:
         n_workers=checked_n_workers(settings.n_workers if arguments.n_workers is None else arguments.n_workers),
         resources=settings.resources if arguments.resources is None else arguments.resources,
         env=settings.env if arguments.env is None else arguments.env,
-        worker_command=_command(arguments.worker_command or settings.worker_command),
+        worker_command=settings.worker_command if arguments.worker_command is None else arguments.worker_command,
         scheduler_service_type=service_type,
     )
 
@@ -197,14 +202,6 @@ def checked_n_workers(number: object, argument: str = "n_workers") -> int:
     if isinstance(number, bool) or not isinstance(number, int) or number < 0:
         raise InvalidResource(argument, f"must be a whole number of 0 or more, not {number!r}")
     return number
-
-
-def _command(command: str | Sequence[str]) -> list[str]:
-    """A text is split at its spaces; a list is taken as it is."""
-    words = command.split() if isinstance(command, str) else list(command)
-    if not words:
-        raise InvalidResource("worker_command", "must name a program")
-    return words
 
 
 def _any_given(arguments: Arguments) -> bool:

@@ -52,7 +52,7 @@ def make_cluster_spec(
     env
         Environment variables of scheduler and workers: a dictionary, or a list as in a Pod.
     worker_command
-        What starts a worker, as one word or a list of words.
+        What starts a worker: a text, which is split at its spaces, or a list of words.
     scheduler_service_type
         ``ClusterIP``, ``NodePort`` or ``LoadBalancer``.
     idle_timeout
@@ -66,7 +66,7 @@ def make_cluster_spec(
     Raises
     ------
     InvalidResource
-        Where the name cannot be a cluster's.
+        Where the name cannot be a cluster's, or the command is empty.
     """
     if problem := names.problem_of_cluster_name(name):
         raise InvalidResource("name", f"{name!r} {problem}")
@@ -90,7 +90,9 @@ def make_worker_spec(
     worker_command: str | Sequence[str] = WORKER_COMMAND,
 ) -> dict[str, Any]:
     """The ``spec.worker`` of a cluster or a worker group; the arguments are those of :func:`make_cluster_spec`."""
-    command = [worker_command] if isinstance(worker_command, str) else list(worker_command)
+    command = worker_command.split() if isinstance(worker_command, str) else list(worker_command)
+    if not command:
+        raise InvalidResource("worker_command", "must name a program")
     dashboard = str(names.WORKER_DASHBOARD_PORT)
     worker = {
         "name": "worker",

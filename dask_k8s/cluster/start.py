@@ -260,7 +260,7 @@ class Start:
                 f"The DaskCluster {self._options.name} is being deleted.",
                 "Try again when it is gone, or choose another name=.",
             )
-        if differences := _differences(self._options.manifest, cluster):
+        if differences := _differences(self._options, cluster):
             logger.warning("The DaskCluster %s is joined as it is: %s.", self._options.name, "; ".join(differences))
         identity = names.embedded_identity(cluster["spec"].get("managedBy"))
         if identity is not None and not await self._is_served(identity):
@@ -382,12 +382,21 @@ def _explained(error: ApiError | Unreachable, step: str, namespace: str) -> Star
     return StartError(step, message, "Correct what the message names.")
 
 
-def _differences(asked: Manifest, there: Manifest) -> list[str]:
-    """What was asked for and is otherwise in a cluster that is joined."""
+_OF_PODS = {"image", "resources", "env", "custom_cluster_spec"}
+_SAID_BY = {
+    ("worker", "replicas"): {"n_workers", "custom_cluster_spec"},
+    ("worker", "spec"): {*_OF_PODS, "worker_command"},
+    ("scheduler", "spec"): _OF_PODS,
+    ("scheduler", "service"): {"scheduler_service_type", "custom_cluster_spec"},
+}
+
+
+def _differences(options: Options, there: Manifest) -> list[str]:
+    """What was asked for and is otherwise in a cluster that is joined; a default is nothing that anybody asked for."""
     found = []
-    for path in (("worker", "replicas"), ("worker", "spec"), ("scheduler", "spec")):
-        wanted, has = (each["spec"][path[0]].get(path[1]) for each in (asked, there))
-        if wanted is not None and wanted != has:
+    for path, arguments in _SAID_BY.items():
+        wanted, has = (each["spec"][path[0]].get(path[1]) for each in (options.manifest, there))
+        if options.asked & arguments and wanted is not None and wanted != has:
             of = f" ({has} and not {wanted})" if isinstance(wanted, int) else ""
             found.append(f"its spec.{'.'.join(path)} differs{of}")
     return found

@@ -32,6 +32,7 @@ _LEAVE_GROUP = "import os\\ndef dask_setup(worker): os.setpgrp()"
 _NANNY = """\
 # dask-k8s: waits for the scheduler; on SIGTERM this worker's data goes to the others
 import asyncio, dask, logging, os, signal
+from distributed.comm.addressing import get_address_host_port
 from distributed.comm.core import FatalCommClosedError, connect
 log = logging.getLogger("distributed.nanny")
 async def reach_scheduler(nanny):
@@ -39,11 +40,13 @@ async def reach_scheduler(nanny):
     await comm.close()
 async def scheduler_is_gone(nanny):
     try:
-        await reach_scheduler(nanny)
-    except asyncio.TimeoutError:
+        host, port = get_address_host_port(nanny.scheduler.addr)
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), 1)
+        writer.close()
+    except ConnectionRefusedError:
+        return True
+    except (OSError, ValueError, asyncio.TimeoutError):
         return False
-    except OSError as error:
-        return not isinstance(error.__cause__, asyncio.TimeoutError)
     return False
 async def dask_setup(nanny):
     preload = nanny.preload or dask.config.get("distributed.worker.preload") or []
@@ -64,6 +67,8 @@ async def dask_setup(nanny):
             await asyncio.sleep(pause)
             pause = min(2, pause * 1.5)
 async def dask_teardown(nanny):
+    now = asyncio.get_running_loop().time
+    end, step = now() + {limit}, 0
     for _ in range(50):
         if nanny.process is None or nanny.process.pid or nanny.process.status.name not in ("init", "starting"):
             break
@@ -81,25 +86,31 @@ async def dask_teardown(nanny):
     else:
         who = {{"workers": [nanny.worker_address]}}
     leaving = asyncio.ensure_future(nanny.scheduler.retire_workers(close_workers=False, remove=True, **who))
-    for step in range({limit} * 5):
+    while now() < end:
+        step += 1
         await asyncio.wait([leaving], timeout=0.2)
         if leaving.done() or not nanny.is_alive():
             break
-        if starting and step == 4 and nanny.process.pid == pid:
+        if starting and step == 5 and nanny.process.pid == pid:
             os.kill(pid, signal.SIGCONT)
-        if step % 25 == 5 and await scheduler_is_gone(nanny):
+        if step % 25 == 6 and await scheduler_is_gone(nanny):
             break
     if not leaving.done() or leaving.exception() is not None:
         log.warning("Data was not handed over: the scheduler does not answer")
+    elif not starting and not leaving.result():
+        log.warning("Data was not handed over: no other worker can take it")
     leaving.cancel()
     if starting and nanny.is_alive():
-        await nanny.process.process.kill()
+        process = nanny.process.process
+        await process.kill()
+        await asyncio.wait([asyncio.ensure_future(process.join())], timeout=5)
 """
 
 _WORKER = """\
 # dask-k8s: on SIGTERM this worker's data goes to the others
 import asyncio, dask, logging, signal
 from distributed.preloading import process_preloads
+log = logging.getLogger("distributed.worker")
 {own_preloads}
 async def dask_setup(worker):
     for text in own_preloads():
@@ -108,11 +119,17 @@ async def dask_setup(worker):
         await preload.start()
     tasks = []
     async def leave():
+        joined = worker.status.name != "init"
         try:
-            await asyncio.wait_for(worker.scheduler.retire_workers(
-                workers=[worker.address], close_workers=False, remove=True), {limit})
+            moved = await asyncio.wait_for(worker.scheduler.retire_workers(
+                workers=[worker.address], close_workers=False, remove=True), {limit} if joined else 2)
+            if joined and not moved:
+                log.warning("Data was not handed over: no other worker can take it")
         except (OSError, asyncio.TimeoutError) as error:
-            logging.getLogger("distributed.worker").warning("Data was not handed over: %r", error)
+            if joined:
+                log.warning("Data was not handed over: %r", error)
+        if not joined:
+            raise SystemExit(0)
         await worker.close(reason="sigterm")
     def left():
         if not tasks:

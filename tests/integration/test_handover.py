@@ -139,7 +139,7 @@ def terminate(process: subprocess.Popen[bytes], *, through_group: bool) -> None:
         process.send_signal(signal.SIGTERM)
 
 
-def wait_for(holds: Callable[[], bool], what: str) -> None:
+def wait_for(holds: Callable[[], object], what: str) -> None:
     """Until it holds, or the test fails."""
     deadline = time.monotonic() + SECONDS
     while not holds():
@@ -244,12 +244,13 @@ def test_a_worker_waits_for_a_scheduler_that_is_late(alone: Processes) -> None:
         client.wait_for_workers(1, timeout=SECONDS)
 
 
-def test_a_worker_that_waits_ends_at_once(alone: Processes) -> None:
+@pytest.mark.parametrize("golden", GOLDEN.values(), ids=GOLDEN)
+def test_a_worker_that_waits_ends_at_once(alone: Processes, golden: str) -> None:
     """It has nothing to hand over and nobody to hand it to."""
     with socket.create_server(("", 0)) as silent:
         alone.address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
-        worker = alone.worker("seed-cluster/worker-pod", "early")
-        wait_for(lambda: "Waiting for the scheduler" in alone.log("early"), "the second attempt")
+        worker = alone.worker(golden, "early")
+        wait_for(lambda: re.search("Waiting (for the scheduler|to connect)", alone.log("early")), "the first attempts")
         terminate(worker, through_group=False)
         worker.wait(5)
 

@@ -83,7 +83,7 @@ EVERYTHING: dict[str, Any] = {
 def test_what_is_sent_is_what_make_cluster_spec_gives() -> None:
     """Argument for argument; a command in one text is split at its spaces."""
     command = ["dask", "worker", "--nthreads", "2"]
-    expected = make_cluster_spec(**{**EVERYTHING, "worker_command": command})
+    expected = make_cluster_spec(**EVERYTHING)
     assert decided(**EVERYTHING).manifest == expected
     assert decided(**{**EVERYTHING, "worker_command": command}).manifest == expected
 
@@ -232,9 +232,15 @@ def test_everything_can_be_configured() -> None:
         namespace="lab",
         create_mode=CreateMode.CONNECT_ONLY,
         operator=OperatorMode.DEPLOYED,
+        asked=frozenset(),
         shutdown_on_close=False,
         resource_timeout=120,
     )
+
+
+def test_what_was_given_is_known() -> None:
+    """A default is nothing that anybody asked for, when a cluster is joined that is otherwise."""
+    assert decided(name="joined", n_workers=0).asked == {"name", "n_workers"}
 
 
 def test_arguments_win_over_the_configuration() -> None:

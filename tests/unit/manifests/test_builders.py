@@ -249,9 +249,11 @@ def test_env_is_a_dictionary_or_kubernetes_own_list(env: Any, made: list[Manifes
         assert spec[part]["spec"]["containers"][0]["env"] == made
 
 
-@pytest.mark.parametrize(("command", "words"), [("dask-cuda-worker", ["dask-cuda-worker"]), (["a", "b"], ["a", "b"])])
+@pytest.mark.parametrize(
+    ("command", "words"), [("dask cuda worker", ["dask", "cuda", "worker"]), (["a", "b c"], ["a", "b c"])]
+)
 def test_the_workers_command_stands_before_its_options(command: Any, words: list[str]) -> None:
-    """A text is one word here: KubeCluster splits it, the builder takes what it gets."""
+    """A text is split at its spaces, as dask-kubernetes does it; a list is taken as it is."""
     args = make_worker_spec(worker_command=command)["spec"]["containers"][0]["args"]
     assert args[: len(words) + 1] == [*words, "--name"]
 
