@@ -88,6 +88,15 @@ class Arguments:
 
 
 _BESIDE_A_SPEC = ("image", "resources", "env", "worker_command", "scheduler_service_type")
+_OF_PODS = {"image", "resources", "env", "custom_cluster_spec"}
+_SAID_BY = {
+    ("worker", "replicas"): {"n_workers", "custom_cluster_spec"},
+    ("worker", "spec"): {*_OF_PODS, "worker_command"},
+    ("scheduler", "spec"): _OF_PODS,
+    ("scheduler", "service"): {"scheduler_service_type", "custom_cluster_spec"},
+}
+"""Which arguments say something about a part of the manifest."""
+
 _SERVICE_TYPES = ("ClusterIP", "NodePort", "LoadBalancer")
 
 
@@ -116,6 +125,17 @@ def decide(arguments: Arguments, settings: Settings) -> Options:
         ),
         resource_timeout=timeout,
     )
+
+
+def differences(options: Options, there: Manifest) -> list[str]:
+    """What was asked for and is otherwise in a cluster that is joined; a default is nothing that anybody asked for."""
+    found = []
+    for path, arguments in _SAID_BY.items():
+        wanted, has = (each["spec"][path[0]].get(path[1]) for each in (options.manifest, there))
+        if options.asked & arguments and wanted is not None and wanted != has:
+            of = f" ({has} and not {wanted})" if isinstance(wanted, int) else ""
+            found.append(f"its spec.{'.'.join(path)} differs{of}")
+    return found
 
 
 def _manifest(arguments: Arguments, settings: Settings) -> Manifest:

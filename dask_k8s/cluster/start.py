@@ -17,7 +17,7 @@ from dask_k8s import names
 from dask_k8s.cluster import serving
 from dask_k8s.cluster.connection import Connection, Ports
 from dask_k8s.cluster.embedded import Embedded, missing_rights
-from dask_k8s.cluster.options import CreateMode, OperatorMode, Options
+from dask_k8s.cluster.options import CreateMode, OperatorMode, Options, differences
 from dask_k8s.cluster.progress import Progress
 from dask_k8s.cluster.together import together
 from dask_k8s.cluster.watched import FINAL_REASONS, Watched, dask_container
@@ -260,8 +260,8 @@ class Start:
                 f"The DaskCluster {self._options.name} is being deleted.",
                 "Try again when it is gone, or choose another name=.",
             )
-        if differences := _differences(self._options, cluster):
-            logger.warning("The DaskCluster %s is joined as it is: %s.", self._options.name, "; ".join(differences))
+        if found := differences(self._options, cluster):
+            logger.warning("The DaskCluster %s is joined as it is: %s.", self._options.name, "; ".join(found))
         identity = names.embedded_identity(cluster["spec"].get("managedBy"))
         if identity is not None and not await self._is_served(identity):
             await self._check_rights()
@@ -380,26 +380,6 @@ def _explained(error: ApiError | Unreachable, step: str, namespace: str) -> Star
                 step, message, "Look at the kubeconfig's server, and whether it can be reached from here."
             )
     return StartError(step, message, "Correct what the message names.")
-
-
-_OF_PODS = {"image", "resources", "env", "custom_cluster_spec"}
-_SAID_BY = {
-    ("worker", "replicas"): {"n_workers", "custom_cluster_spec"},
-    ("worker", "spec"): {*_OF_PODS, "worker_command"},
-    ("scheduler", "spec"): _OF_PODS,
-    ("scheduler", "service"): {"scheduler_service_type", "custom_cluster_spec"},
-}
-
-
-def _differences(options: Options, there: Manifest) -> list[str]:
-    """What was asked for and is otherwise in a cluster that is joined; a default is nothing that anybody asked for."""
-    found = []
-    for path, arguments in _SAID_BY.items():
-        wanted, has = (each["spec"][path[0]].get(path[1]) for each in (options.manifest, there))
-        if options.asked & arguments and wanted is not None and wanted != has:
-            of = f" ({has} and not {wanted})" if isinstance(wanted, int) else ""
-            found.append(f"its spec.{'.'.join(path)} differs{of}")
-    return found
 
 
 def _ports(manifest: Manifest) -> Ports:

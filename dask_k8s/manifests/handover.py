@@ -46,8 +46,10 @@ async def scheduler_is_gone(nanny):
     except ConnectionRefusedError:
         return True
     except (OSError, ValueError, asyncio.TimeoutError):
-        return False
+        pass
     return False
+def is_starting(nanny):
+    return nanny.process.status.name in ("init", "starting")
 async def dask_setup(nanny):
     preload = nanny.preload or dask.config.get("distributed.worker.preload") or []
     preload = [preload] if isinstance(preload, str) else list(preload)
@@ -70,16 +72,16 @@ async def dask_teardown(nanny):
     now = asyncio.get_running_loop().time
     end, step = now() + {limit}, 0
     for _ in range(50):
-        if nanny.process is None or nanny.process.pid or nanny.process.status.name not in ("init", "starting"):
+        if nanny.process is None or nanny.process.pid or not is_starting(nanny):
             break
         await asyncio.sleep(0.1)
     pid = nanny.process and nanny.process.pid
     if not nanny.is_alive() or not pid:
         return
-    starting = nanny.process.status.name in ("init", "starting")
+    starting = is_starting(nanny)
     if starting and nanny.name is None:
         await asyncio.sleep(1)
-        starting = nanny.process.status.name in ("init", "starting")
+        starting = is_starting(nanny)
     if starting:
         who = {{"names": [str(nanny.name)]}}
         os.kill(pid, signal.SIGSTOP)

@@ -29,7 +29,7 @@ UNDER_SUDO = Owner(uid=1000, gid=1000, name="p", home=Path("/home/p"), borrowed_
         (PERSON, "relative", "/home/p/.cache/dask-k8s"),
         (UNDER_SUDO, None, "/home/p/.cache/dask-k8s"),
         (UNDER_SUDO, "/data/cache", "/data/cache/dask-k8s"),
-        (UNDER_SUDO, "/root/.cache", "/home/p/.cache/dask-k8s"),
+        (UNDER_SUDO, "/root/cache", "/home/p/.cache/dask-k8s"),
     ],
 )
 def test_the_cache_is_the_persons(person: Owner, variable: str | None, expected: str) -> None:

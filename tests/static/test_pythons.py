@@ -55,24 +55,13 @@ def test_passes_with_the_oldest_releases_that_are_allowed(tmp_path: Path) -> Non
     """Each lower bound in pyproject.toml is one that somebody can be left with."""
     environment = tmp_path / "environment"
     uv("venv", "--python", sys.executable, environment, environment=environment)
-    oldest = ["--resolution", "lowest-direct"]
-    uv(
-        "pip",
-        "install",
-        "--python",
-        environment,
-        *oldest,
-        "--editable",
-        ".",
-        "--group",
-        "unit",
-        environment=environment,
-    )
+    what = ["--resolution", "lowest-direct", "--editable", ".", "--group", "unit"]
+    uv("pip", "install", "--python", environment, *what, environment=environment)
     passes(environment)
 
 
 def test_what_is_claimed_is_what_is_tried() -> None:
-    """The classifiers of the package, and the Pythons that are looked for, are the same."""
+    """The classifiers of the package name the Pythons that these tests are for."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     mark = "Programming Language :: Python :: 3."
     assert [each.removeprefix(mark) for each in project["classifiers"] if each.startswith(mark)] == [

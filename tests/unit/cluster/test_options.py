@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dask_k8s import ConflictingArguments, CreateMode, InvalidResource, make_cluster_spec, settings
-from dask_k8s.cluster.options import Arguments, OperatorMode, Options, decide
+from dask_k8s.cluster.options import Arguments, OperatorMode, Options, decide, differences
 from dask_k8s.cluster.spec import default_image
 from dask_k8s.kinds.cluster import Cluster
 from dask_k8s.kinds.worker_group import WorkerGroup
@@ -236,6 +236,23 @@ def test_everything_can_be_configured() -> None:
         shutdown_on_close=False,
         resource_timeout=120,
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, []),
+        ({"n_workers": 3}, []),
+        ({"n_workers": 2}, ["its spec.worker.replicas differs (3 and not 2)"]),
+        ({"image": "mine"}, ["its spec.worker.spec differs", "its spec.scheduler.spec differs"]),
+        ({"worker_command": "my worker"}, ["its spec.worker.spec differs"]),
+        ({"scheduler_service_type": "NodePort"}, ["its spec.scheduler.service differs"]),
+    ],
+)
+def test_what_differs_in_a_cluster_that_is_joined(given: dict[str, Any], told: list[str]) -> None:
+    """Of what was asked for, and nothing else."""
+    there = make_cluster_spec("there", n_workers=3)
+    assert differences(decided(name="there", **given), there) == told
 
 
 def test_what_was_given_is_known() -> None:
