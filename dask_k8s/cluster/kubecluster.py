@@ -24,7 +24,7 @@ from dask_k8s.cluster.progress import Progress
 from dask_k8s.cluster.start import Start, Started
 from dask_k8s.cluster.together import first_error
 from dask_k8s.cluster.watched import Watched, dask_container
-from dask_k8s.errors import ApiError, DaskK8sError, Missing, Unreachable
+from dask_k8s.errors import ApiError, Conflict, DaskK8sError, Missing, Unreachable
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.credentials import load
@@ -33,7 +33,9 @@ from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP
 logger = logging.getLogger(__name__)
 
 LOOK_AT_WORKERS = 5.0
-RESUBSCRIBE = 0.5
+COMPARE_WORKERS = 1.0
+"""Seconds between two looks at whether the scheduler still tells us of its workers."""
+
 CLOSE_AT_EXIT = 10.0
 
 
@@ -132,11 +134,13 @@ class KubeCluster(Cluster):  # type: ignore[misc]  # distributed is not typed
         )
         self.security = Security()
         self.namespace = self._options.namespace or ""
+        self.scheduler_info: SchedulerInfo
         self._client: Client | None = None
         self._watched: Watched | None = None
         self._started: Started | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._closing: asyncio.Event | None = None
+        self._own_close: asyncio.Future[None] | None = None
         super().__init__(asynchronous=asynchronous, loop=loop, name=self._options.name, quiet=quiet)
         if not self.asynchronous:
             self._loop_runner.start()
@@ -227,22 +231,34 @@ class KubeCluster(Cluster):  # type: ignore[misc]  # distributed is not typed
 
     async def _until_closed(self, closing: asyncio.Event, started: Started) -> None:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._stay_subscribed()), group.create_task(self._tell_of_workers())]
+            tasks = [
+                group.create_task(self._stay_subscribed()),
+                group.create_task(self._tell_of_workers()),
+                group.create_task(self._end_with_it(started.uid)),
+            ]
             await closing.wait()
             for task in tasks:
                 task.cancel()
         if self._deletes(started):
-            await self._delete()
+            await self._delete(started.uid)
+
+    async def _end_with_it(self, uid: str) -> None:
+        """Close when the DaskCluster is gone: another one of its name is none of ours."""
+        watched = self._watched
+        while watched is not None and watched.has(uid):
+            await watched.change(within=LOOK_AT_WORKERS)
+        logger.warning("The DaskCluster %s was deleted: this KubeCluster is closed.", self.name)
+        self._own_close = asyncio.ensure_future(self._close())
 
     def _deletes(self, started: Started) -> bool:
         asked = self._options.shutdown_on_close
         return started.created if asked is None else asked
 
-    async def _delete(self) -> None:
+    async def _delete(self, uid: str) -> None:
         try:
-            await self._api.delete(DASK_CLUSTER, self.namespace, self.name)
-        except Missing:
-            return
+            await self._api.delete(DASK_CLUSTER, self.namespace, self.name, uid=uid)
+        except (Missing, Conflict):
+            return  # it is gone; a conflict says that another one has its name
         except (DaskK8sError, RuntimeError) as error:
             logger.warning("The DaskCluster %s was not deleted: %s", self.name, error)
 
@@ -257,31 +273,61 @@ class KubeCluster(Cluster):  # type: ignore[misc]  # distributed is not typed
             await asyncio.gather(self._supervisor, return_exceptions=True)
 
     async def _stay_subscribed(self) -> None:
-        """Distributed's own subscription ends with the first broken connection, and the widget would stand still."""
+        """Hear of workers for as long as the cluster lives.
+
+        Distributed's own subscription ends with the first broken connection. It also stands still, and says nothing of
+        it, once somebody else subscribes: a scheduler has one subscriber at a time, and the last one wins. So what we
+        were told is compared with what there is, at a cost that does not disturb the other one.
+        """
         while True:
-            while not self._subscription_ended():
-                await asyncio.sleep(RESUBSCRIBE)
-            before = self.scheduler_info.get("id")
+            await asyncio.sleep(COMPARE_WORKERS)
+            if self.status is not Status.running:
+                continue  # distributed's part of the start subscribes first
             with contextlib.suppress(OSError):
-                await self._subscribe()
-                if before != self.scheduler_info.get("id"):
-                    logger.warning(
-                        "The scheduler of %s began anew: what it knew of tasks and data is gone. Workers join again.",
-                        self.name,
-                    )
-            await asyncio.sleep(RESUBSCRIBE)
+                if self._subscription_ended() or not await self._told_of_all():
+                    await self._subscribe()
 
     def _subscription_ended(self) -> bool:
         task: Any = self._watch_worker_status_task
         return bool(task and task.done())
 
+    async def _told_of_all(self) -> bool:
+        """Whether we know of the workers that the scheduler has; what is on its way to us is given its time."""
+        for pause in (COMPARE_WORKERS, 0.0):
+            there = await self.scheduler_comm.ncores()
+            if there.keys() == self.scheduler_info["workers"].keys():
+                return True
+            await asyncio.sleep(pause)
+        return False
+
     async def _subscribe(self) -> None:
+        before = self.scheduler_info.get("id")
+        await self._unsubscribe()
         comm = await self.scheduler_comm.live_comm()
         comm.name = "Cluster worker status"
         await comm.write({"op": "subscribe_worker_status"})
         self.scheduler_info = SchedulerInfo(await comm.read())
         self._watch_worker_status_comm = comm
         self._watch_worker_status_task = asyncio.ensure_future(self._watch_worker_status(comm))
+        if before != self.scheduler_info.get("id"):
+            logger.warning(
+                "The scheduler of %s began anew: what it knew of tasks and data is gone. Workers join again.", self.name
+            )
+
+    async def _unsubscribe(self) -> None:
+        """Leave no connection behind that nobody tells anything any more."""
+        comm: Any = self._watch_worker_status_comm
+        task: Any = self._watch_worker_status_task
+        if comm is not None and task is not None:
+            comm.abort()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _sync_cluster_info(self) -> None:
+        """Distributed's, without its long warning: a scheduler that is away, or began anew, is told of elsewhere."""
+        while self.status is Status.running:
+            with contextlib.suppress(OSError):
+                await self.scheduler_comm.set_metadata(keys=["cluster-manager-info"], value=dict(self._cluster_info))
+            await asyncio.sleep(self._sync_interval)
 
     async def _tell_of_workers(self) -> None:
         """Why workers do not come, once for each cause: the cluster itself has started long ago."""

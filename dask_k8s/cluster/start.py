@@ -51,11 +51,14 @@ class Started:
 
     Parameters
     ----------
+    uid
+        The DaskCluster's.
     created
         Whether this process made it.
     """
 
     connection: Connection
+    uid: str
     created: bool
 
 
@@ -86,6 +89,7 @@ class Start:
         self._watched = watched
         self._progress = progress
         self._stack = stack
+        self._uid = ""
         self._created = False
         self._embedded: Embedded | None = None
 
@@ -117,7 +121,7 @@ class Start:
     async def _all_steps(self) -> Started:
         await self._make_or_join()
         self._progress.begin("Starting the scheduler")
-        manifest = await self._found(self._watched.cluster)
+        manifest = await self._found(self._ours)
         await self._found(self._watched.scheduler)
         connection = await self._stack.enter_async_context(
             Connection(
@@ -129,7 +133,7 @@ class Start:
             )
         )
         await self._connected(connection)
-        return Started(connection=connection, created=self._created)
+        return Started(connection=connection, uid=self._uid, created=self._created)
 
     async def _make_or_join(self) -> None:
         if self._options.create_mode is CreateMode.CONNECT_ONLY:
@@ -154,7 +158,7 @@ class Start:
         except AlreadyExists:
             await self._exists_already()
             return
-        self._created = True
+        self._created, self._uid = True, cluster["metadata"]["uid"]
         if embedded:
             await self._tie_lease(identity, cluster)
         elif embedded is None:
@@ -260,6 +264,7 @@ class Start:
                 f"The DaskCluster {self._options.name} is being deleted.",
                 "Try again when it is gone, or choose another name=.",
             )
+        self._uid = cluster["metadata"]["uid"]
         if found := differences(self._options, cluster):
             logger.warning("The DaskCluster %s is joined as it is: %s.", self._options.name, "; ".join(found))
         identity = names.embedded_identity(cluster["spec"].get("managedBy"))
@@ -283,6 +288,10 @@ class Start:
             "metadata": {**manifest["metadata"], "namespace": self._namespace},
             "spec": {**manifest["spec"], **managed},
         }
+
+    def _ours(self) -> Manifest | None:
+        """The cluster that was made or joined, and not what a cache that is behind still has of an earlier one."""
+        return self._watched.cluster() if self._watched.has(self._uid) else None
 
     async def _found(self, look: Callable[[], Manifest | None]) -> Manifest:
         """Until a cache shows it; a trouble that is final ends the start."""
@@ -356,7 +365,7 @@ class Start:
     async def _taken_away(self) -> None:
         if self._created:
             try:
-                await self._client.delete(DASK_CLUSTER, self._namespace, self._options.name)
+                await self._client.delete(DASK_CLUSTER, self._namespace, self._options.name, uid=self._uid)
             except (ApiError, Unreachable) as error:
                 logger.warning("The DaskCluster %s is still there: %s", self._options.name, error)
 

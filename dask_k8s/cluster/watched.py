@@ -58,6 +58,11 @@ class Watched:
         """The DaskCluster."""
         return self._clusters.get(self._namespace, self._name)
 
+    def has(self, uid: str) -> bool:
+        """Whether the DaskCluster of this uid is there, and no later one of its name."""
+        cluster = self.cluster()
+        return cluster is not None and bool(cluster["metadata"]["uid"] == uid)
+
     def scheduler(self) -> Manifest | None:
         """The scheduler's Pod, unless it is going."""
         pod = self._pods.get(self._namespace, names.scheduler_pod(self._name))

@@ -8,9 +8,10 @@ import urllib.request
 from typing import Any
 
 import pytest
+import yaml
 from distributed import Client
 
-from dask_k8s import CreateMode, KubeCluster, NotFound, StartError
+from dask_k8s import CreateMode, KubeCluster, NotFound, StartError, make_cluster_spec
 from tests.node.conftest import Kubectl
 
 OPERATORS = ("deployed", "embedded")
@@ -76,6 +77,29 @@ def test_joining_a_cluster_that_is_there(kubectl: Kubectl, deployed: None) -> No
         assert "shared" in kubectl("get", "daskclusters")
     with pytest.raises(NotFound, match="nobody"):
         KubeCluster.from_name("nobody", namespace=kubectl.namespace, quiet=True)
+
+
+def test_two_on_one_cluster_both_hear_of_its_workers(kubectl: Kubectl, deployed: None) -> None:
+    """A scheduler tells one subscriber at a time of its workers, and both objects have to know them."""
+    with (
+        make(kubectl, "deployed", name="shared", n_workers=1) as first,
+        KubeCluster.from_name("shared", namespace=kubectl.namespace, quiet=True) as second,
+    ):
+        for count in (2, 3, 1):
+            second.scale(count)
+            for cluster in (first, second):
+                kubectl.until(lambda: len(cluster.scheduler_info["workers"]) == count, f"{count} workers")  # noqa: B023
+
+
+def test_ends_with_its_cluster(kubectl: Kubectl, deployed: None, caplog: pytest.LogCaptureFixture) -> None:
+    """A cluster deleted by kubectl closes the object, which leaves a later one of that name alone."""
+    cluster = make(kubectl, "deployed", name="again", n_workers=0)
+    kubectl("delete", "daskcluster", "again")
+    kubectl("apply", "-f", "-", stdin=yaml.safe_dump(make_cluster_spec(name="again", n_workers=0)))
+    kubectl.until(lambda: cluster.status.name == "closed", "the object closed")
+    assert "The DaskCluster again was deleted" in caplog.text
+    cluster.close()
+    assert "deletionTimestamp" not in kubectl.json("get", "daskcluster", "again")["metadata"]
 
 
 def test_a_pod_that_is_deleted_hands_its_data_over(kubectl: Kubectl, deployed: None) -> None:
