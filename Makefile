@@ -10,7 +10,7 @@ endif
 .DEFAULT_GOAL = help
 .PHONY: help cluster demo test bench down
 
-help: ## say what there is
+help:
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
 
 cluster: .venv/synced ## bring Kubernetes up, for eval "$(make cluster)"; SIZE=api needs no root, SIZE=scale adds 10 played nodes

@@ -37,6 +37,7 @@ class Step:
     began: float
     detail: str = ""
     took: float | None = None
+    failed: bool = False
 
 
 class Progress:
@@ -66,8 +67,9 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
-            self._finish()
+        if self._steps and error is not None:
+            self._steps[-1].failed = True
+        self._finish()
         if self._live is not None:
             if self._live.console.is_jupyter:
                 self._live.refresh()  # a notebook would keep the last look before the end
@@ -99,9 +101,11 @@ class Progress:
         table = Table.grid(padding=(0, 1))
         for step in self._steps:
             mark: RenderableType = Spinner("dots") if step.took is None else Text("✓", style="green")
+            if step.failed:
+                mark = Text("✗", style="red")
             seconds = time.monotonic() - step.began if step.took is None else step.took
             table.add_row(mark, Text(step.title), Text(f"{seconds:.1f} s", style="dim"))
-            if step.detail and step.took is None:
+            if step.detail and (step.took is None or step.failed):
                 table.add_row("", Text(step.detail, style="yellow"), "")
         total = Text(f"{time.monotonic() - self._began:.1f} s", style="dim")
         return Panel(

@@ -52,14 +52,17 @@ def start_of(container: Manifest) -> Start | None:
     return None
 
 
-def hidden_in_shell(container: Manifest) -> Program | None:
-    """The old script that a shell's text mentions: it is not touched, so the user has to know."""
+def hidden_in_shell(container: Manifest) -> str | None:
+    """How a shell's text starts a Dask program that we would have changed; it is not touched, so the user has to know.
+
+    ``dask scheduler`` needs no change there, and is not noticed.
+    """
     words = [*_words(container, "command"), *_words(container, "args")]
     index = _first_beyond_wrappers(words)
     if index == len(words) or _base(words[index]) not in _SHELLS:
         return None
-    text = " ".join(words[index + 1 :])
-    return next((program for program in Program if f"dask-{program.value}" in text), None)
+    text = " ".join(" ".join(words[index + 1 :]).split())
+    return next((name for name in ("dask-worker", "dask-scheduler", "dask worker") if name in text), None)
 
 
 def modernised(container: Manifest, start: Start, options: Sequence[str] = ()) -> dict[str, Any]:

@@ -103,8 +103,8 @@ def _notes(cluster: Cluster) -> Iterator[Condition]:
         message = "spec.idleTimeout is accepted, and this version of the operator does not act on it yet."
         yield Condition(type=Type.IDLE_TIMEOUT_IGNORED, holds=True, reason="NotSupportedYet", message=message)
     hidden = [container.hidden_in_shell(each) for each in cluster.scheduler.template.spec["containers"]]
-    if program := next(filter(None, hidden), None):
-        yield shell_note(program)
+    if name := next(filter(None, hidden), None):
+        yield shell_note(name)
 
 
 def _condition(conditions: object, wanted: Type) -> dict[str, str]:

@@ -83,19 +83,18 @@ def _troubles(
 
 def _notes(group: WorkerGroup) -> Iterator[Condition]:
     hidden = [container.hidden_in_shell(each) for each in group.worker.template.spec["containers"]]
-    if program := next(filter(None, hidden), None):
-        yield shell_note(program)
+    if name := next(filter(None, hidden), None):
+        yield shell_note(name)
 
 
-def shell_note(program: container.Program) -> Condition:
-    """That an old script is started within a shell's text, where it is left alone."""
-    return Condition(
-        type=Type.COMMAND_NOT_REWRITTEN,
-        holds=True,
-        reason="StartedInShell",
-        message=f"A shell's text starts dask-{program.value}, which distributed dropped in 2026.6.0: write "
-        f"'dask {program.value}'. Started so, a worker also hands over no data when its Pod is evicted.",
-    )
+def shell_note(name: str) -> Condition:
+    """That a Dask program is started within a shell's text, where it is left alone."""
+    sentences = [f"A shell's text starts {name}, where it is left alone."]
+    if "-" in name:
+        sentences.append(f"distributed dropped it in 2026.6.0: write '{name.replace('-', ' ')}'.")
+    if "worker" in name:
+        sentences.append("Started so, a worker hands over no data when its Pod is evicted: start it without a shell.")
+    return Condition(type=Type.COMMAND_NOT_REWRITTEN, holds=True, reason="StartedInShell", message=" ".join(sentences))
 
 
 def _degraded(reason: str, message: str) -> Condition:
