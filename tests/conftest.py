@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+
+from tests.state import WHERE, state
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -10,3 +14,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--kubecontext", metavar="NAME", help="run against the cluster of this context of your kubeconfig")
     group.addoption("--kind", action="store_true", help="run against a cluster that pytest-kind makes (needs Docker)")
     group.addoption("--regenerate-golden", action="store_true", help="write what the builders make now to tests/golden")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """A failure shows what the cluster's parts were doing, also one of the preparations."""
+    report = yield
+    where = item.config.stash.get(WHERE, None)
+    if where is not None and report.failed:  # type: ignore[attr-defined]
+        report.sections += state(where)  # type: ignore[attr-defined]
+    return report

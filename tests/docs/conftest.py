@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from devcluster import up
+from tests.state import WHERE
 
 DEADLINE = 90.0
 
@@ -52,6 +53,13 @@ class Place:
 
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Where pages are followed; a failure shows what went on there."""
+    found = _found(request, tmp_path_factory)
+    request.config.stash[WHERE] = found.environment
+    return found
+
+
+def _found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """The cluster that the command line names, or the node of this machine."""
     ours = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     if context := request.config.getoption("--kubecontext"):

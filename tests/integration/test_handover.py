@@ -24,10 +24,9 @@ import pytest
 import yaml
 from distributed import Client
 
-from tests.unit.given import ROOT
-
 pytestmark = pytest.mark.filterwarnings("default")  # of distributed's own client, not ours
 
+ROOT = Path(__file__).parents[2]
 KEYS = 20
 SECONDS = 40.0
 TINI = shutil.which("tini")

@@ -16,6 +16,7 @@ import pytest
 
 from dask_k8s.cluster.spec import default_image
 from devcluster import Cluster, up
+from tests.state import WHERE
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -58,18 +59,9 @@ class Kubectl:
         """Wait for a condition with a deadline; what it gives that is true."""
         deadline = time.monotonic() + within
         while not (found := condition()):
-            assert time.monotonic() < deadline, f"not within {within:g} s: {what}\n{self.state()}"
+            assert time.monotonic() < deadline, f"not within {within:g} s: {what}"
             time.sleep(0.2)
         return found
-
-    def state(self) -> str:
-        """What there is, for a failure's text: Pods, Dask's resources, Events."""
-        parts = (
-            ("get", "pods", "-o", "wide"),
-            ("get", "daskclusters,daskworkergroups", "-o", "yaml"),
-            ("get", "events", "--sort-by=.lastTimestamp"),
-        )
-        return "\n".join(self(*words, check=False)[-6000:] for words in parts)
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +71,7 @@ def node(request: pytest.FixtureRequest) -> Cluster:
         pytest.exit(f"The node tests start processes inside the cluster's network, which {context} does not offer.", 4)
     cluster = up("node")
     os.environ.update(cluster.environment())
+    request.config.stash[WHERE] = dict(os.environ)
     return cluster
 
 
@@ -120,14 +113,3 @@ def kubectl(node: Cluster) -> Iterator[Kubectl]:
     person.until(lambda: "default" in person("get", "serviceaccounts", "-o", "name"), "the service account")
     yield person
     person("delete", "namespace", name, "--wait=false")
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """A failure shows what the operator logged and what the Pods did."""
-    report = yield
-    person = getattr(item, "funcargs", {}).get("kubectl")
-    if person is not None and report.when == "call" and report.failed:  # type: ignore[attr-defined]
-        log = Kubectl(person.environment, "dask-operator")("logs", "deployment/dask-operator", "--tail=80", check=False)
-        report.sections += [("The operator's log", log), ("The namespace", person.state())]  # type: ignore[attr-defined]
-    return report
