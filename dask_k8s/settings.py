@@ -7,6 +7,7 @@ configuration is read once, at the edge.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import dask.config
@@ -34,7 +35,39 @@ DEFAULTS: Mapping[str, Any] = {
     "operator-namespace": names.OPERATOR_NAMESPACE,
     "take-up-timeout": "2s",
     "lease-duration": "20s",
+    "timing": {
+        "lease-may-come": "30s",
+        "refused-drain": "10s",
+        "flush": "10s",
+        "silence": "5s",
+        "resync": "5 minutes",
+    },
 }
+
+
+@value
+class Timing:
+    """How long an operator waits, in seconds; the defaults are right for people, and tests wait less.
+
+    Parameters
+    ----------
+    lease_may_come
+        Seconds after a cluster's creation until the Lease of its embedded operator counts as missing.
+    refused_drain
+        Seconds after which a drain that the scheduler refused is tried again: there may be room by then.
+    flush
+        Seconds for a drain's last step, in which only late results move.
+    silence
+        Seconds at most between two attempts to reach a scheduler that does not answer.
+    resync
+        Seconds after which every resource is looked at again, though nothing may have happened.
+    """
+
+    lease_may_come: float = 30.0
+    refused_drain: float = 10.0
+    flush: float = 10.0
+    silence: float = 5.0
+    resync: float = 300.0
 
 
 @value
@@ -61,6 +94,8 @@ class Settings:
         Seconds that a cluster waits for a deployed operator where its Lease cannot be read.
     lease_duration
         Seconds after which the Lease of an operator that is gone may be taken.
+    timing
+        What the operator waits for.
     """
 
     name: str
@@ -79,6 +114,7 @@ class Settings:
     operator_namespace: str
     take_up_timeout: float
     lease_duration: float
+    timing: Timing
 
 
 def read() -> Settings:
@@ -106,6 +142,7 @@ def read() -> Settings:
         operator_namespace=_get("operator-namespace"),
         take_up_timeout=_seconds("take-up-timeout"),
         lease_duration=_seconds("lease-duration"),
+        timing=Timing(**{each.name: _seconds(f"timing.{each.name.replace('_', '-')}") for each in fields(Timing)}),
     )
 
 

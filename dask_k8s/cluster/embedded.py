@@ -20,6 +20,7 @@ from dask_k8s.kube.resources import LEASE
 from dask_k8s.operator import Operator, Scope
 from dask_k8s.operator.engine.election import Election, Terms
 from dask_k8s.operator.rights import FORWARDING, RIGHTS
+from dask_k8s.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +34,8 @@ class Embedded:
     ----------
     identity
         ``embedded-<id>``, which also names the Lease.
-    lease_duration
-        Seconds after its last renewal until the Lease may be taken.
+    settings
+        How long its Lease lasts, and what it waits for.
 
     Attributes
     ----------
@@ -42,11 +43,11 @@ class Embedded:
         Whether the Lease goes with its cluster; else it is removed at the end.
     """
 
-    def __init__(self, *, namespace: str, cluster: str, identity: str, lease_duration: float) -> None:
+    def __init__(self, *, namespace: str, cluster: str, identity: str, settings: Settings) -> None:
         self._namespace = namespace
         self._cluster = cluster
         self._identity = identity
-        self._duration = lease_duration
+        self._settings = settings
         self._serving: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -100,6 +101,7 @@ class Embedded:
                 self._election(client),
                 me=self._identity,
                 inside=client.credentials.in_cluster,
+                timing=self._settings.timing,
             )
             async with operator, asyncio.TaskGroup() as group:
                 stopping = group.create_task(stop.wait())
@@ -125,7 +127,7 @@ class Embedded:
             name=names.embedded_lease(self._identity),
             identity=f"{self._identity}-{secrets.token_hex(4)}",
             final=names.DEPLOYED,
-            terms=Terms.lasting(self._duration),
+            terms=Terms.lasting(self._settings.lease_duration),
             labels={names.LEASE_FOR: self._cluster},
         )
 

@@ -182,7 +182,7 @@ class Start:
             namespace=self._namespace,
             cluster=self._options.name,
             identity=identity,
-            lease_duration=self._settings.lease_duration,
+            settings=self._settings,
         )
         self._stack.push_async_callback(self._embedded.stop)
         await self._embedded.start()

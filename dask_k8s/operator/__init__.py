@@ -3,7 +3,7 @@
 ::
 
     async with Client(await credentials.load()) as client:
-        async with Operator(client, Scope(namespaces=("default",)), election):
+        async with Operator(client, Scope(namespaces=("default",)), election, timing=Timing()):
             ...
 """
 
@@ -30,13 +30,11 @@ from dask_k8s.operator.reach import Reach
 from dask_k8s.operator.reconcile import Reconciler
 from dask_k8s.operator.refusals import Refusals
 from dask_k8s.operator.schedulers import Schedulers
+from dask_k8s.settings import Timing
 
 __all__ = ["Operator", "Scope"]
 
 logger = logging.getLogger(__name__)
-
-RESYNC = 300.0
-"""Seconds after which every resource is looked at again, though nothing may have happened."""
 
 CHECK = 5.0
 """Seconds between two looks at expectations that grow old."""
@@ -57,20 +55,31 @@ class Operator:
         ``deployed``, or the id of an embedded operator.
     inside
         Whether this process stands in the cluster network.
+    timing
+        How long it waits for what.
     """
 
     def __init__(
-        self, client: Client, scope: Scope, election: Election, *, me: str = DEPLOYED, inside: bool = False
+        self,
+        client: Client,
+        scope: Scope,
+        election: Election,
+        *,
+        me: str = DEPLOYED,
+        inside: bool = False,
+        timing: Timing,
     ) -> None:
+        self._resync_every = timing.resync
         self._election = election
         self._queue = Queue()
         self._expectations = Expectations()
         self._recorder = Recorder(client, component="dask-operator")
         self.caches = Caches(client, scope)
-        self._schedulers = Schedulers(self.caches, Reach(client, self.caches, inside=inside), self._queue.add)
+        reach = Reach(client, self.caches, inside=inside)
+        self._schedulers = Schedulers(self.caches, reach, self._queue.add, timing)
         refusals = Refusals()
         observer = Observer(self.caches, self._expectations, refusals, self._schedulers)
-        self._controllers = Controllers(self.caches, self._queue, self._expectations, observer, me=me)
+        self._controllers = Controllers(self.caches, self._queue, self._expectations, observer, me=me, timing=timing)
         hands = Hands(
             client,
             fence=election.fence,
@@ -144,7 +153,7 @@ class Operator:
         while True:
             for key in self._controllers.all_keys():
                 self._queue.add(key)
-            await asyncio.sleep(RESYNC)
+            await asyncio.sleep(self._resync_every)
 
     async def _check_expectations(self) -> None:
         """A write that no event has confirmed for long: a list decides, and not the passing of time."""

@@ -45,10 +45,12 @@ def main(
     if verbose and quiet:
         raise click.UsageError("--verbose and --quiet contradict each other.")
     app.configure_logs(json=log_format == "json", verbose=verbose, quiet=quiet)
+    configured = settings.read()
     options = Options(
         namespaces=tuple(dict.fromkeys(namespaces)) or None,
         lease_namespace=lease_namespace,
-        lease_duration=settings.read().lease_duration,
+        lease_duration=configured.lease_duration,
+        timing=configured.timing,
         probes_port=probes_port or None,
         kubeconfig=kubeconfig,
         context=context,

@@ -23,12 +23,10 @@ from dask_k8s.operator.plan import cluster as cluster_plan
 from dask_k8s.operator.plan import ownership, unreadable
 from dask_k8s.operator.plan import worker_group as group_plan
 from dask_k8s.operator.plan.ownership import LeaseSeen, Verdict
+from dask_k8s.settings import Timing
 
 COALESCE = 0.02
 """Seconds that the events of a resource's Pods are gathered before its pass."""
-
-LEASE_MAY_COME = timedelta(seconds=30)
-"""How long after a cluster's creation the Lease of its embedded operator may still be unseen."""
 
 
 @value
@@ -61,8 +59,9 @@ class Controllers:
     """
 
     def __init__(
-        self, caches: Caches, queue: Queue, expectations: Expectations, observer: Observer, *, me: str
+        self, caches: Caches, queue: Queue, expectations: Expectations, observer: Observer, *, me: str, timing: Timing
     ) -> None:
+        self._lease_may_come = timedelta(seconds=timing.lease_may_come)
         self._caches = caches
         self._queue = queue
         self._expectations = expectations
@@ -142,12 +141,12 @@ class Controllers:
             return Plan(actions=(ownership.take_over(lease, now),))
         if self._me != names.DEPLOYED or names.embedded_identity(_managed_by(manifest)) is None:
             return NOTHING
-        due = _missing_until(manifest) if lease is None else lease.expires
+        due = self._missing_until(manifest) if lease is None else lease.expires
         return Plan(wake_at=due if due > now else None)
 
     def _verdict(self, manifest: Manifest, now: datetime) -> Verdict:
         lease = self._lease(manifest, now)
-        return ownership.judge(_managed_by(manifest), lease, self._me, now, missing_until=_missing_until(manifest))
+        return ownership.judge(_managed_by(manifest), lease, self._me, now, missing_until=self._missing_until(manifest))
 
     def _lease(self, manifest: Manifest, now: datetime) -> LeaseSeen | None:
         """The embedded operator's Lease, its end counted from when this process saw its last renewal."""
@@ -161,6 +160,9 @@ class Controllers:
         return LeaseSeen(
             ref=Ref.to(lease, "Lease"), holder=spec.get("holderIdentity") or "", expires=now + timedelta(seconds=left)
         )
+
+    def _missing_until(self, manifest: Manifest) -> datetime:
+        return moment(manifest["metadata"]["creationTimestamp"]) + self._lease_may_come
 
     def _wire(self) -> None:
         self._caches.clusters.on(self._on_cluster)
@@ -245,7 +247,3 @@ def _managed_by(manifest: Manifest) -> str | None:
     spec = manifest.get("spec")
     found = spec.get("managedBy") if isinstance(spec, dict) else None
     return found if isinstance(found, str) else None
-
-
-def _missing_until(manifest: Manifest) -> datetime:
-    return moment(manifest["metadata"]["creationTimestamp"]) + LEASE_MAY_COME

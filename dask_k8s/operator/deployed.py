@@ -20,6 +20,7 @@ from dask_k8s.kube.credentials import Credentials
 from dask_k8s.kube.informer import Informer
 from dask_k8s.operator import Operator, Scope, probes
 from dask_k8s.operator.engine.election import Election, Terms
+from dask_k8s.settings import Timing
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ class Options:
         Where the Lease is held; None for where it belongs by itself.
     lease_duration
         Seconds after its last renewal until another may take the Lease.
+    timing
+        How long it waits for what.
     probes_port
         Where the probes are answered; None for nowhere.
     kubeconfig, context
@@ -50,6 +53,7 @@ class Options:
     namespaces: tuple[str, ...] | None
     lease_namespace: str | None = None
     lease_duration: float = Terms().duration
+    timing: Timing = Timing()
     probes_port: int | None = None
     kubeconfig: str | None = None
     context: str | None = None
@@ -71,6 +75,7 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
             Scope(namespaces=options.namespaces),
             _election(client, options),
             inside=client.credentials.in_cluster,
+            timing=options.timing,
         )
         async with _probes(operator, options.probes_port):
             if _makes_its_namespace(options, client.credentials):

@@ -24,17 +24,12 @@ from dask_k8s.scheduler.connection import Connection
 from dask_k8s.scheduler.drain import drain
 from dask_k8s.scheduler.rpc import SchedulerRpc
 from dask_k8s.scheduler.verified import host_of
+from dask_k8s.settings import Timing
 
 logger = logging.getLogger(__name__)
 
 POLL = 1.0
 """Seconds between two questions of the same kind to one scheduler."""
-
-SILENCE = 5.0
-"""Seconds at most between two attempts to reach a silent one."""
-
-REFUSED_FOR = 10.0
-"""Seconds after which a refused drain is tried again: there may be room by then."""
 
 
 class Reaches(Protocol):
@@ -85,7 +80,8 @@ class Schedulers:
         Called with the key for which there is news.
     """
 
-    def __init__(self, caches: Caches, reach: Reaches, wake: Callable[[Key], None]) -> None:
+    def __init__(self, caches: Caches, reach: Reaches, wake: Callable[[Key], None], timing: Timing) -> None:
+        self._timing = timing
         self._reach = reach
         self._wake = wake
         self._caches = caches
@@ -160,7 +156,7 @@ class Schedulers:
             except SchedulerError as error:
                 self._silent(talk, str(error) or type(error).__name__)
                 await asyncio.sleep(silence)
-                silence = min(SILENCE, silence * 2)
+                silence = min(self._timing.silence, silence * 2)
 
     async def _serve(self, talk: _Talk, rpc: SchedulerRpc) -> None:
         """Questions over one connection, drains each over its own; the first that fails ends them all."""
@@ -194,7 +190,8 @@ class Schedulers:
         async with aclosing(await self._reach.connect(talk.cluster)) as connection:
             rpc = SchedulerRpc(connection)
             addresses = [address for address in await rpc.leaving_order() if host_of(address) in hosts.values()]
-            results = await drain(rpc, addresses, timeout=min(each.timeout for each in batch)) if addresses else {}
+            limits = {"timeout": min(each.timeout for each in batch), "flush": self._timing.flush}
+            results = await drain(rpc, addresses, **limits) if addresses else {}
         for each in batch:
             refused = [
                 result.refused
@@ -204,7 +201,7 @@ class Schedulers:
             each.state, each.why = (Drain.REFUSED, refused[0]) if refused else (Drain.EMPTY, "")
             each.running = False
             if refused:
-                asyncio.get_running_loop().call_later(REFUSED_FOR, self._forget, talk, each)
+                asyncio.get_running_loop().call_later(self._timing.refused_drain, self._forget, talk, each)
             self._wake(each.key)
 
     def _forget(self, talk: _Talk, refused: _Drain) -> None:

@@ -12,9 +12,6 @@ from dask_k8s.scheduler.rpc import SchedulerRpc
 POLL = 0.25
 """Seconds between two looks at what is assigned to workers that leave."""
 
-FLUSH_TIMEOUT = 10.0
-"""Seconds for the last step, in which only late results move; the drain's own time-out may be over by then."""
-
 NOWHERE = "No other worker is running that could take its data."
 UNMOVABLE = "Its data cannot be moved: it holds an actor, or those that could have taken its data have left."
 
@@ -32,15 +29,23 @@ class Drained:
     refused: str | None = None
 
 
-async def drain(rpc: SchedulerRpc, workers: Collection[str], *, timeout: float) -> Mapping[str, Drained]:
+async def drain(
+    rpc: SchedulerRpc, workers: Collection[str], *, timeout: float, flush: float = 10.0
+) -> Mapping[str, Drained]:
     """Empty workers, and make the scheduler forget them; whoever calls then deletes their Pods at once.
 
     A process that is forgotten ends within a heartbeat or two, and the kubelet would start it again. So workers that
     are drained together leave together, when the last of them has finished. Those that were refused stay. It can be
     cancelled at any point: a later drain begins anew. Never run two at a time for one worker.
 
-    It takes at most the time-out, and :data:`FLUSH_TIMEOUT` for the last step. Tasks that still run then are run again
-    elsewhere, without suspicion.
+    Tasks that still run at the end of the time-out are run again elsewhere, without suspicion.
+
+    Parameters
+    ----------
+    timeout
+        Seconds for data to move and tasks to finish.
+    flush
+        Seconds beyond that for the last step, in which only late results move.
 
     Raises
     ------
@@ -59,7 +64,7 @@ async def drain(rpc: SchedulerRpc, workers: Collection[str], *, timeout: float) 
     if moved:
         await _quiet(rpc, moved, until)
         # Results that came after the first reply lie on the worker that they were computed on.
-        removed = await rpc.retire(moved, remove=True, within=FLUSH_TIMEOUT)
+        removed = await rpc.retire(moved, remove=True, within=flush)
         refused |= await _refused(rpc, moved, removed)
     return {worker: Drained(refused=refused.get(worker)) for worker in workers}
 

@@ -149,7 +149,7 @@ class SettingsTable(Generated):
 
     def lines(self) -> Iterator[str]:
         self.env.note_dependency(inspect.getfile(settings))
-        told = {**parameters(KubeCluster), **parameters(settings.Settings)}
+        told = {**parameters(KubeCluster), **parameters(settings.Settings), **parameters(settings.Timing)}
         yield from table(
             ("Key", "Environment variable", "Default", "Meaning"),
             (
@@ -180,8 +180,8 @@ def flattened(defaults: Mapping[str, Any], before: str = "") -> Iterator[tuple[s
 
 
 def field_of(key: str) -> str:
-    """The field of ``Settings`` that a key becomes."""
-    return FIELDS_OF_SETTINGS.get(key, key.replace("-", "_"))
+    """The field of ``Settings``, or of its ``Timing``, that a key becomes."""
+    return FIELDS_OF_SETTINGS.get(key, key.removeprefix("timing.").replace("-", "_"))
 
 
 def variable(key: str) -> str:

@@ -19,12 +19,16 @@ from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, POD, Resource
 from dask_k8s.operator import Operator, Scope
 from dask_k8s.operator.engine.election import Election, Terms
+from dask_k8s.settings import Timing
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 DEADLINE = 20.0
 
 Json = dict[str, Any]
 Serve = Callable[..., AbstractAsyncContextManager[Operator]]
+
+A_TENTH = Timing(lease_may_come=3.0, refused_drain=1.0, silence=0.5, resync=30.0)
+"""What people can wait for and tests need not."""
 
 
 class World:
@@ -168,7 +172,7 @@ def serve(world: World) -> Serve:
             final=names.DEPLOYED if cluster else None,
         )
         scope = Scope(namespaces=(world.namespace,), cluster=cluster)
-        async with Operator(world.client, scope, election, me=me, inside=True) as operator:
+        async with Operator(world.client, scope, election, me=me, inside=True, timing=A_TENTH) as operator:
             async with asyncio.timeout(DEADLINE):
                 await operator.serving.wait()
             yield operator
