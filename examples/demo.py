@@ -49,7 +49,7 @@ Go on in a shell of your own:
     eval "$(make cluster)"              # KUBECONFIG, and kubectl on the PATH
     source .venv/bin/activate
     kubectl apply -f examples/cluster.yaml
-    python -c 'from dask_k8s import KubeCluster; print(KubeCluster())'
+    python -c 'from dask_k8s import KubeCluster; print(KubeCluster().get_client().submit(sum, [1, 2]).result())'
 
 In a notebook: uv pip install jupyterlab && jupyter lab, then KubeCluster() and cluster.dashboard_link.
 
