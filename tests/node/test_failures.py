@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import time
@@ -42,13 +43,17 @@ def test_an_image_that_does_not_exist(kubectl: Kubectl, deployed: None) -> None:
     assert took < 20
 
 
-def test_a_registry_that_cannot_be_reached(kubectl: Kubectl, deployed: None) -> None:
-    """It may come back, so it is waited for; what Kubernetes says is told at the end."""
+def test_a_registry_that_cannot_be_reached(kubectl: Kubectl, deployed: None, caplog: pytest.LogCaptureFixture) -> None:
+    """It may come back, so it is waited for; what Kubernetes says is told within 10 s, and again at the end."""
+    caplog.set_level(logging.INFO, "dask_k8s.cluster.progress")
+    began = time.time()
     error, took = fails(kubectl, image="registry.invalid/dask:1", resource_timeout=12)
     assert isinstance(error, StartTimeout)
     assert "registry.invalid" in error.cause
     assert "registry" in error.mend
     assert 12 <= took < 25
+    told = next(record for record in caplog.records if "registry.invalid" in record.getMessage())
+    assert told.created - began < 10
 
 
 def test_resources_that_no_node_has(kubectl: Kubectl, deployed: None) -> None:
