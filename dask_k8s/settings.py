@@ -18,32 +18,6 @@ from dask_k8s.errors import InvalidResource
 from dask_k8s.kinds.value import value
 from dask_k8s.kinds.worker_group import DEFAULT_REPLICAS
 
-DEFAULTS: Mapping[str, Any] = {
-    "name": "dask-{user}-{uuid}",
-    "namespace": None,
-    "image": None,
-    "count": {"start": DEFAULT_REPLICAS},
-    "resources": None,
-    "env": None,
-    "worker-command": "dask worker",
-    "scheduler-service-type": "ClusterIP",
-    "custom-cluster-spec": None,
-    "create-mode": "CREATE_OR_CONNECT",
-    "shutdown-on-close": None,
-    "resource-timeout": "600s",
-    "operator": "auto",
-    "operator-namespace": names.OPERATOR_NAMESPACE,
-    "take-up-timeout": "2s",
-    "lease-duration": "20s",
-    "timing": {
-        "lease-may-come": "30s",
-        "refused-drain": "10s",
-        "flush": "10s",
-        "silence": "5s",
-        "resync": "5 minutes",
-    },
-}
-
 
 @value
 class Timing:
@@ -68,6 +42,27 @@ class Timing:
     flush: float = 10.0
     silence: float = 5.0
     resync: float = 300.0
+
+
+DEFAULTS: Mapping[str, Any] = {
+    "name": "dask-{user}-{uuid}",
+    "namespace": None,
+    "image": None,
+    "count": {"start": DEFAULT_REPLICAS},
+    "resources": None,
+    "env": None,
+    "worker-command": "dask worker",
+    "scheduler-service-type": "ClusterIP",
+    "custom-cluster-spec": None,
+    "create-mode": "CREATE_OR_CONNECT",
+    "shutdown-on-close": None,
+    "resource-timeout": "600s",
+    "operator": "auto",
+    "operator-namespace": names.OPERATOR_NAMESPACE,
+    "take-up-timeout": "2s",
+    "lease-duration": "20s",
+    "timing": {each.name.replace("_", "-"): f"{each.default:g}s" for each in fields(Timing)},
+}
 
 
 @value

@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+ROOTS_HOME = Path(pwd.getpwuid(0).pw_dir)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
@@ -75,7 +77,7 @@ def cache_folder_of(person: Owner, environment: Mapping[str, str]) -> Path:
     """Where a person's cache lies; as the XDG specification says, a relative path in the variable is ignored."""
     told = environment.get("XDG_CACHE_HOME", "")
     # root's own cache is not the person's, should sudo hand root's variable on.
-    named = told.startswith("/") and not (person.borrowed_root and Path(told).is_relative_to("/root"))
+    named = told.startswith("/") and not (person.borrowed_root and Path(told).is_relative_to(ROOTS_HOME))
     return (Path(told) if named else person.home / ".cache") / "dask-k8s"
 
 

@@ -29,9 +29,7 @@ class Drained:
     refused: str | None = None
 
 
-async def drain(
-    rpc: SchedulerRpc, workers: Collection[str], *, timeout: float, flush: float = 10.0
-) -> Mapping[str, Drained]:
+async def drain(rpc: SchedulerRpc, workers: Collection[str], *, timeout: float, flush: float) -> Mapping[str, Drained]:
     """Empty workers, and make the scheduler forget them; whoever calls then deletes their Pods at once.
 
     A process that is forgotten ends within a heartbeat or two, and the kubelet would start it again. So workers that

@@ -12,7 +12,7 @@ import pytest
 
 from devcluster import check, versions
 from devcluster.console import Refused
-from devcluster.home import Owner, cache_folder_of, owner_in
+from devcluster.home import ROOTS_HOME, Owner, cache_folder_of, owner_in
 from devcluster.instances import Instance, Lock, Record, Started, clone_id, instance_of
 from devcluster.network import RANGE, SLOTS, Link
 from devcluster.processes import found
@@ -29,7 +29,7 @@ UNDER_SUDO = Owner(uid=1000, gid=1000, name="p", home=Path("/home/p"), borrowed_
         (PERSON, "relative", "/home/p/.cache/dask-k8s"),
         (UNDER_SUDO, None, "/home/p/.cache/dask-k8s"),
         (UNDER_SUDO, "/data/cache", "/data/cache/dask-k8s"),
-        (UNDER_SUDO, "/root/cache", "/home/p/.cache/dask-k8s"),
+        (UNDER_SUDO, f"{ROOTS_HOME}/cache", "/home/p/.cache/dask-k8s"),
     ],
 )
 def test_the_cache_is_the_persons(person: Owner, variable: str | None, expected: str) -> None:

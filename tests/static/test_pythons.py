@@ -5,41 +5,18 @@ The gate itself runs under one Python with the locked releases. Each run here ha
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from tests.environments import ROOT, passes, uv
 from tests.pythons import CLAIMED, found
 
-ROOT = Path(__file__).parents[2]
 OWN = sys.version_info[:2]
 OTHERS = {version: python for version, python in found().items() if version != OWN}
-TESTS = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit", "tests/golden"]
-
-
-def uv(*arguments: str | Path, environment: Path) -> None:
-    """Put something into an environment; uv's own words where it cannot."""
-    told = {**os.environ, "UV_PROJECT_ENVIRONMENT": str(environment), "VIRTUAL_ENV": str(environment)}
-    argv = [sys.executable, "-m", "uv", *map(str, arguments), "--quiet", "--no-python-downloads"]
-    done = subprocess.run(argv, cwd=ROOT, env=told, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def passes(environment: Path) -> None:
-    """Run unit and golden tests in an environment; their report is the failure's text."""
-    done = subprocess.run(
-        [environment / "bin" / "python", *TESTS],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
-    )
-    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
+TESTS = ("tests/unit", "tests/golden")
 
 
 @pytest.mark.parametrize("version", OTHERS, ids=lambda version: ".".join(map(str, version)))
@@ -48,7 +25,7 @@ def test_passes_under_another_python(version: tuple[int, int], tmp_path: Path) -
     environment = tmp_path / "environment"
     only_unit = ["--frozen", "--no-default-groups", "--group", "unit"]
     uv("sync", *only_unit, "--python", OTHERS[version], environment=environment)
-    passes(environment)
+    passes(environment, *TESTS)
 
 
 def test_passes_with_the_oldest_releases_that_are_allowed(tmp_path: Path) -> None:
@@ -57,7 +34,7 @@ def test_passes_with_the_oldest_releases_that_are_allowed(tmp_path: Path) -> Non
     uv("venv", "--python", sys.executable, environment, environment=environment)
     what = ["--resolution", "lowest-direct", "--editable", ".", "--group", "unit"]
     uv("pip", "install", "--python", environment, *what, environment=environment)
-    passes(environment)
+    passes(environment, *TESTS)
 
 
 def test_what_is_claimed_is_what_is_tried() -> None:

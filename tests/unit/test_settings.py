@@ -1,4 +1,4 @@
-"""What is read from Dask's configuration: the operator's waits, whose defaults stand in two places."""
+"""What is read from Dask's configuration: the operator's waits."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from tests.unit.scheduler.servers import HELLO, Reader, Writer, heard, message, 
 
 Start = Callable[[int], Awaitable[Partner]]
 EMPTY = Drained()
+FLUSH = 10.0
 GONE = "tcp://127.0.0.1:1"
 
 
@@ -44,7 +45,7 @@ async def test_nothing_that_was_scattered_is_lost(partner: Start) -> None:
         leaving = (named["a"], named["b"])
         assert sum(held.values()) == 300
         assert all(held[worker] for worker in leaving)
-        assert await drain(scheduler.rpc, leaving, timeout=60) == dict.fromkeys(leaving, EMPTY)
+        assert await drain(scheduler.rpc, leaving, timeout=60, flush=FLUSH) == dict.fromkeys(leaving, EMPTY)
         for worker in running:
             worker.kill()
     assert (await scheduler.workers()).keys() == {"worker-0", "worker-1"}
@@ -62,7 +63,7 @@ async def test_what_runs_there_finishes_there(partner: Start, tmp_path: Path, ta
     worker, other = await scheduler.rpc.leaving_order()
     ran = tmp_path / "ran"
     await scheduler.scene("submit", task=task, key="key", path=str(ran), seconds=seconds, worker=worker)
-    assert await drain(scheduler.rpc, [worker], timeout=60) == {worker: EMPTY}
+    assert await drain(scheduler.rpc, [worker], timeout=60, flush=FLUSH) == {worker: EMPTY}
     state = await scheduler.scene("state")
     assert (state["suspicious"], state["data"]) == (0, {other: 1})
     assert await scheduler.scene("gather") == {"key": "done"}
@@ -76,7 +77,7 @@ async def test_what_waits_there_runs_elsewhere(partner: Start, tmp_path: Path) -
     for key in "abcd":
         await scheduler.scene("submit", task="work", key=key, path=str(tmp_path / key), seconds=0.5, worker=worker)
     began = time.monotonic()
-    assert await drain(scheduler.rpc, [worker], timeout=60) == {worker: EMPTY}
+    assert await drain(scheduler.rpc, [worker], timeout=60, flush=FLUSH) == {worker: EMPTY}
     assert time.monotonic() - began < 50
     assert await scheduler.scene("gather") == dict.fromkeys("abcd", "done")
     state = await scheduler.scene("state")
@@ -91,7 +92,7 @@ async def test_what_runs_too_long_runs_again_elsewhere(partner: Start, tmp_path:
     ran = str(tmp_path / "ran")
     await scheduler.scene("submit", task="work", key="key", path=ran, seconds=60, worker=worker)
     began = time.monotonic()
-    assert await drain(scheduler.rpc, [worker], timeout=1.0) == {worker: EMPTY}
+    assert await drain(scheduler.rpc, [worker], timeout=1.0, flush=FLUSH) == {worker: EMPTY}
     assert 1.0 <= time.monotonic() - began < 40
     assert (await scheduler.scene("state"))["suspicious"] == 0
     assert await scheduler.rpc.processing([other]) == {other: 1}
@@ -102,7 +103,7 @@ async def test_the_last_holder_is_refused(partner: Start) -> None:
     scheduler = await partner(1)
     (worker,) = await scheduler.rpc.leaving_order()
     await scheduler.scene("scatter", count=3)
-    assert await drain(scheduler.rpc, [worker], timeout=10) == {worker: Drained(refused=NOWHERE)}
+    assert await drain(scheduler.rpc, [worker], timeout=10, flush=FLUSH) == {worker: Drained(refused=NOWHERE)}
     assert (await scheduler.scene("state"))["data"] == {worker: 3}
     assert await scheduler.scene("gather") == {"key-0": 0, "key-1": 1, "key-2": 2}
     async with asyncio.timeout(5):
@@ -114,7 +115,7 @@ async def test_all_workers_can_leave_when_they_hold_nothing(partner: Start) -> N
     """There is nothing to put anywhere."""
     scheduler = await partner(2)
     workers = await scheduler.rpc.leaving_order()
-    assert await drain(scheduler.rpc, workers, timeout=10) == dict.fromkeys(workers, EMPTY)
+    assert await drain(scheduler.rpc, workers, timeout=10, flush=FLUSH) == dict.fromkeys(workers, EMPTY)
     assert await scheduler.rpc.leaving_order() == ()
 
 
@@ -123,7 +124,7 @@ async def test_a_worker_with_an_actor_is_refused_and_the_others_leave(partner: S
     scheduler = await partner(3)
     acting, leaving, _ = await scheduler.rpc.leaving_order()
     await scheduler.scene("actor", worker=acting)
-    assert await drain(scheduler.rpc, [acting, leaving], timeout=10) == {
+    assert await drain(scheduler.rpc, [acting, leaving], timeout=10, flush=FLUSH) == {
         acting: Drained(refused=UNMOVABLE),
         leaving: EMPTY,
     }
@@ -132,13 +133,13 @@ async def test_a_worker_with_an_actor_is_refused_and_the_others_leave(partner: S
 async def test_a_worker_that_is_gone_is_empty(partner: Start) -> None:
     """Nothing of it can be kept, so nothing is waited for."""
     scheduler = await partner(1)
-    assert await drain(scheduler.rpc, [GONE], timeout=10) == {GONE: EMPTY}
+    assert await drain(scheduler.rpc, [GONE], timeout=10, flush=FLUSH) == {GONE: EMPTY}
 
 
 async def test_nobody_is_drained_at_once(partner: Start) -> None:
     """An empty choice is a choice."""
     scheduler = await partner(1)
-    assert await drain(scheduler.rpc, [], timeout=10) == {}
+    assert await drain(scheduler.rpc, [], timeout=10, flush=FLUSH) == {}
 
 
 async def test_a_drain_that_was_cancelled_can_begin_anew(partner: Start, tmp_path: Path) -> None:
@@ -149,9 +150,9 @@ async def test_a_drain_that_was_cancelled_can_begin_anew(partner: Start, tmp_pat
     await scheduler.scene("submit", task="work", key="key", path=str(ran), seconds=2.0, worker=worker)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.5):
-            await drain(scheduler.rpc, [worker], timeout=30)
+            await drain(scheduler.rpc, [worker], timeout=30, flush=FLUSH)
     async with aclosing(await connect(*located(scheduler.address))) as connection:
-        assert await drain(SchedulerRpc(connection), [worker], timeout=30) == {worker: EMPTY}
+        assert await drain(SchedulerRpc(connection), [worker], timeout=30, flush=FLUSH) == {worker: EMPTY}
     assert await scheduler.scene("gather") == {"key": "done"}
     assert ran.read_text() == "ran\n"
 
@@ -171,7 +172,7 @@ async def answer(*replies: Any, then: Callable[[], Any]) -> Any:
     async with serving(behave) as address:
         connection = await connect(*address, limits=Limits(seconds=0.3))
         async with aclosing(connection):
-            return await drain(SchedulerRpc(connection), ["w"], timeout=0.2)
+            return await drain(SchedulerRpc(connection), ["w"], timeout=0.2, flush=FLUSH)
 
 
 async def test_data_that_does_not_move_in_time_is_refused() -> None:
@@ -232,7 +233,7 @@ async def asked(
 
     async with serving(behave) as address, aclosing(await connect(*address)) as connection:
         began = time.monotonic()
-        assert await drain(SchedulerRpc(connection), ["w"], timeout=timeout) == {"w": EMPTY}
+        assert await drain(SchedulerRpc(connection), ["w"], timeout=timeout, flush=FLUSH) == {"w": EMPTY}
         return ops, time.monotonic() - began
 
 
