@@ -95,6 +95,11 @@ def worker_labels(cluster: str, group: str) -> dict[str, str]:
     }
 
 
+def job_runner_labels(job: str) -> dict[str, str]:
+    """What marks and finds a job's runner; it belongs to the job's cluster, which bears the same name."""
+    return {names.CLUSTER_NAME: names.job_cluster(job), names.COMPONENT: names.Component.JOB_RUNNER.value}
+
+
 def selector(labels: Mapping[str, str]) -> str:
     """A label selector as the API server, ``kubectl`` and a HorizontalPodAutoscaler take it."""
     return ",".join(f"{key}={text}" for key, text in sorted(labels.items()))

@@ -17,6 +17,8 @@ API_VERSION = f"{GROUP}/{VERSION}"
 
 CLUSTER = "DaskCluster"
 WORKER_GROUP = "DaskWorkerGroup"
+JOB = "DaskJob"
+AUTOSCALER = "DaskAutoscaler"
 
 DOMAIN = "dask.org"
 CLUSTER_NAME = f"{DOMAIN}/cluster-name"
@@ -54,6 +56,7 @@ class Component(StrEnum):
     SCHEDULER = "scheduler"
     WORKER = "worker"
     WORKER_GROUP = "workergroup"
+    JOB_RUNNER = "job-runner"
 
 
 def scheduler_pod(cluster: str) -> str:
@@ -72,6 +75,16 @@ def scheduler_address(cluster: str, namespace: str) -> str:
     Without a cluster domain, which differs between installations: each Pod's resolver adds its own.
     """
     return f"tcp://{scheduler_service(cluster)}.{namespace}.svc:{SCHEDULER_PORT}"
+
+
+def job_cluster(job: str) -> str:
+    """The DaskCluster of a job; it bears the job's own name, which therefore has to be a cluster's."""
+    return job
+
+
+def job_runner(job: str) -> str:
+    """The Pod that runs a job's program."""
+    return f"{job}-runner"
 
 
 def default_group(cluster: str) -> str:

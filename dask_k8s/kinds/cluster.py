@@ -25,25 +25,49 @@ class SchedulerTemplate:
 
 
 @value
-class Cluster:
-    """A DaskCluster.
+class ClusterSpec:
+    """``spec`` of a DaskCluster, and ``spec.cluster.spec`` of a DaskJob.
 
     Parameters
     ----------
     worker_manifest
-        ``spec.worker`` as it was written: the default group gets it.
+        ``worker`` as it was written: the default group gets it.
     idle_timeout
-        Seconds without work after which the cluster should go; 0 for never.
+        Seconds without work after which the cluster goes; 0 for never.
     managed_by
         Who serves it: None for the deployed operator, else ``dask.org/embedded-<id>``.
     """
 
-    head: Head
     worker: WorkerTemplate
     worker_manifest: Manifest
     scheduler: SchedulerTemplate
     idle_timeout: int
     managed_by: str | None
+
+    @classmethod
+    def read(cls, fields: Fields) -> ClusterSpec:
+        """From a ``spec`` object.
+
+        Raises
+        ------
+        InvalidResource
+            Naming the field that is wrong.
+        """
+        return cls(
+            worker=WorkerTemplate.read(fields.inner("worker")),
+            worker_manifest=fields.mapping("worker"),
+            scheduler=SchedulerTemplate.read(fields.inner("scheduler")),
+            idle_timeout=fields.count("idleTimeout", 0),
+            managed_by=fields.text_or_none("managedBy"),
+        )
+
+
+@value
+class Cluster:
+    """A DaskCluster."""
+
+    head: Head
+    spec: ClusterSpec
     status: Manifest
 
     @classmethod
@@ -59,13 +83,8 @@ class Cluster:
         if problem := names.problem_of_cluster_name(head.ref.name):
             raise InvalidResource("metadata.name", problem)
         fields = Fields(manifest)
-        spec = fields.inner("spec")
         return cls(
             head=head,
-            worker=WorkerTemplate.read(spec.inner("worker")),
-            worker_manifest=spec.mapping("worker"),
-            scheduler=SchedulerTemplate.read(spec.inner("scheduler")),
-            idle_timeout=spec.count("idleTimeout", 0),
-            managed_by=spec.text_or_none("managedBy"),
+            spec=ClusterSpec.read(fields.inner("spec")),
             status=fields.mapping_or_empty("status"),
         )

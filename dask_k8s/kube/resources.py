@@ -103,6 +103,8 @@ DASK_CLUSTER = Resource(group=names.GROUP, version=names.VERSION, plural="daskcl
 DASK_WORKER_GROUP = Resource(
     group=names.GROUP, version=names.VERSION, plural="daskworkergroups", kind=names.WORKER_GROUP
 )
+DASK_JOB = Resource(group=names.GROUP, version=names.VERSION, plural="daskjobs", kind=names.JOB)
+DASK_AUTOSCALER = Resource(group=names.GROUP, version=names.VERSION, plural="daskautoscalers", kind=names.AUTOSCALER)
 
 KNOWN = (
     NAMESPACE,
@@ -123,6 +125,8 @@ KNOWN = (
     SELF_SUBJECT_ACCESS_REVIEW,
     DASK_CLUSTER,
     DASK_WORKER_GROUP,
+    DASK_JOB,
+    DASK_AUTOSCALER,
 )
 _BY_KIND = {resource.kind: resource for resource in KNOWN}
 

@@ -14,7 +14,7 @@ from dask_k8s.manifests.pod import pod
 
 def scheduler_pod(cluster: Cluster) -> dict[str, Any]:
     """The Pod of a cluster's scheduler, as it is POSTed."""
-    template = cluster.scheduler.template
+    template = cluster.spec.scheduler.template
     base = metadata.Metadata(
         labels=metadata.scheduler_labels(cluster.head.ref.name),
         annotations={names.TEMPLATE_HASH: metadata.template_hash(template.spec)},

@@ -16,7 +16,7 @@ def scheduler_service(cluster: Cluster) -> dict[str, Any]:
     """
     merged = metadata.merge(
         cluster.head.metadata,
-        cluster.scheduler.template.metadata,
+        cluster.spec.scheduler.template.metadata,
         metadata.Metadata(labels=metadata.scheduler_labels(cluster.head.ref.name), annotations={}),
     )
     return {
@@ -29,5 +29,5 @@ def scheduler_service(cluster: Cluster) -> dict[str, Any]:
             "annotations": dict(merged.annotations),
             "ownerReferences": [cluster.head.owner()],
         },
-        "spec": {"publishNotReadyAddresses": True, **cluster.scheduler.service},
+        "spec": {"publishNotReadyAddresses": True, **cluster.spec.scheduler.service},
     }

@@ -17,10 +17,10 @@ def default_group(cluster: Cluster) -> dict[str, Any]:
     ref = cluster.head.ref
     base = metadata.Metadata(
         labels=metadata.worker_group_labels(ref.name),
-        annotations={names.REPLICAS_FROM_CLUSTER: str(cluster.worker.replicas)},
+        annotations={names.REPLICAS_FROM_CLUSTER: str(cluster.spec.worker.replicas)},
     )
-    merged = metadata.merge(cluster.head.metadata, cluster.worker.template.metadata, base)
-    worker = {key: content for key, content in cluster.worker_manifest.items() if key != "metadata"}
+    merged = metadata.merge(cluster.head.metadata, cluster.spec.worker.template.metadata, base)
+    worker = {key: content for key, content in cluster.spec.worker_manifest.items() if key != "metadata"}
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.WORKER_GROUP,
@@ -31,5 +31,5 @@ def default_group(cluster: Cluster) -> dict[str, Any]:
             "annotations": dict(merged.annotations),
             "ownerReferences": [cluster.head.owner()],
         },
-        "spec": {"cluster": ref.name, "worker": {**worker, "replicas": cluster.worker.replicas}},
+        "spec": {"cluster": ref.name, "worker": {**worker, "replicas": cluster.spec.worker.replicas}},
     }

@@ -67,6 +67,25 @@ class Ask(Enum):
     """What a plan wants to know from a scheduler."""
 
     ORDER = auto()
+    """In which order workers may leave."""
+    TARGET = auto()
+    """How many workers it could use."""
+    IDLE = auto()
+    """Since when nothing was to be done."""
+
+
+@value
+class Question:
+    """Something to ask a scheduler again and again.
+
+    Parameters
+    ----------
+    every
+        Seconds between two times.
+    """
+
+    ask: Ask
+    every: float = 1.0
 
 
 @value
@@ -108,7 +127,7 @@ class Plan:
     events: tuple[Event, ...] = ()
     actions: tuple[Action, ...] = ()
     urgent: bool = False
-    ask: frozenset[Ask] = frozenset()
+    ask: frozenset[Question] = frozenset()
     wake_at: datetime | None = None
 
 

@@ -195,7 +195,7 @@ def _ended(pod: Manifest) -> datetime | None:
 
 def _restarts(pod: Manifest, cluster: Cluster) -> int:
     """Of the Dask container alone: a sidecar that is started again loses no state."""
-    containers = cluster.scheduler.template.spec["containers"]
+    containers = cluster.spec.scheduler.template.spec["containers"]
     name = containers[container.main_container(containers, container.Program.SCHEDULER)]["name"]
     statuses: list[dict[str, Any]] = pod["status"]["containerStatuses"]
     return next((each.get("restartCount", 0) for each in statuses if each.get("name") == name), 0)

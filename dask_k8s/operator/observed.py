@@ -62,6 +62,29 @@ class Known(Generic[T]):
 
 
 @value
+class Targets:
+    """How many workers a scheduler could use, now and lately.
+
+    Parameters
+    ----------
+    latest
+        Its last answer.
+    since
+        The first of the answers that came without a gap: before that, nobody knows.
+    recent
+        Answers with their times, the oldest first; one that a later answer reached or exceeded is left out.
+    """
+
+    latest: int
+    since: datetime
+    recent: tuple[tuple[datetime, int], ...]
+
+    def highest(self, since: datetime) -> int:
+        """The highest answer from a moment on, the latest included."""
+        return max((number for at, number in self.recent if at >= since), default=self.latest)
+
+
+@value
 class Worker:
     """One Pod of a group.
 
@@ -111,17 +134,20 @@ class Refusal:
 
 @value
 class Home:
-    """The cluster that a group belongs to, as far as a group has to know it.
+    """The cluster that a group or an autoscaler belongs to, as far as those have to know it.
 
     Parameters
     ----------
     scheduled
         Whether its scheduler's Pod has a node, so that workers may start beside it.
+    ready
+        Whether its scheduler's Pod is ready.
     """
 
     ref: Ref
     deleting: bool
     scheduled: bool
+    ready: bool
 
 
 @value
@@ -193,11 +219,112 @@ class DefaultGroup:
 
 @value
 class ObservedCluster:
-    """What there is of a cluster."""
+    """What there is of a cluster.
+
+    Parameters
+    ----------
+    autoscaled
+        Whether a DaskAutoscaler writes the default group's count.
+    idle
+        Since when the scheduler had nothing to do, by its own mark: another mark is another rest. None for at work.
+    """
 
     scheduler: SchedulerPod | None
     scheduler_presence: Presence
     service: Presence
     group: DefaultGroup | None
     group_presence: Presence
+    autoscaled: bool
+    idle: Unasked | Silent | Known[str | None]
+    refusals: tuple[Refusal, ...]
+
+
+class Ending(Enum):
+    """How a runner's Pod ended."""
+
+    SUCCEEDED = auto()
+    FAILED = auto()
+    """Its program ended with an error and is not started again."""
+    LOST = auto()
+    """It was taken away from its program: evicted, refused by its node, or lost with it."""
+
+
+@value
+class Runner:
+    """A job's runner Pod.
+
+    Parameters
+    ----------
+    started
+        When its first container began to run; None while none has.
+    ending
+        How it ended; None while it has not.
+    ended
+        When its last container ended.
+    why
+        What ended it, or what ended it before it was started again: in the kubelet's words.
+    restarts
+        How often the kubelet started a container of it again.
+    waits_for
+        Containers that still run though the first one has succeeded.
+    """
+
+    ref: Ref
+    phase: Phase
+    created: datetime
+    started: datetime | None = None
+    ending: Ending | None = None
+    ended: datetime | None = None
+    why: str = ""
+    restarts: int = 0
+    waits_for: tuple[str, ...] = ()
+    trouble: Diagnosis | None = None
+
+
+@value
+class JobCluster:
+    """A job's DaskCluster.
+
+    Parameters
+    ----------
+    ours
+        Whether this job made it.
+    """
+
+    ref: Ref
+    ours: bool
+    leaving: bool
+    status: Manifest
+
+
+@value
+class ObservedJob:
+    """What there is of a job."""
+
+    runner: Runner | None
+    runner_presence: Presence
+    cluster: JobCluster | None
+    cluster_presence: Presence
+    refusals: tuple[Refusal, ...]
+
+
+@value
+class ObservedAutoscaler:
+    """What an autoscaler has to know.
+
+    Parameters
+    ----------
+    group
+        The cluster's default group; None where it is not there.
+    replicas
+        How many workers that group asks for, whether they are there yet or not.
+    first
+        The autoscaler that serves the cluster: the oldest one.
+    """
+
+    home: Home | None
+    group: Ref | None
+    replicas: int
+    first: str
+    targets: Unasked | Silent | Known[Targets]
     refusals: tuple[Refusal, ...]

@@ -79,6 +79,6 @@ class Reach:
         if pod is None or manifest is None or not pod["status"].get("podIP"):
             raise SchedulerSilent("The scheduler's Pod has no address yet.")
         try:
-            return pod, comm_port(Cluster.from_manifest(manifest).scheduler.template.spec)
+            return pod, comm_port(Cluster.from_manifest(manifest).spec.scheduler.template.spec)
         except InvalidResource as error:
             raise SchedulerSilent(str(error)) from error

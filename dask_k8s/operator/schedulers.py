@@ -11,15 +11,15 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from dask_k8s.errors import SchedulerError
 from dask_k8s.kinds.value import Manifest, Ref
-from dask_k8s.operator.actions import Ask, Retire
+from dask_k8s.operator.actions import Ask, Question, Retire
+from dask_k8s.operator.answers import Answers
 from dask_k8s.operator.caches import Caches
 from dask_k8s.operator.engine.queue import Key
-from dask_k8s.operator.observed import Drain, Known, Silent, Unasked
+from dask_k8s.operator.observed import Drain, Silent
 from dask_k8s.scheduler.connection import Connection
 from dask_k8s.scheduler.drain import drain
 from dask_k8s.scheduler.rpc import SchedulerRpc
@@ -28,8 +28,8 @@ from dask_k8s.settings import Timing
 
 logger = logging.getLogger(__name__)
 
-POLL = 1.0
-"""Seconds between two questions of the same kind to one scheduler."""
+LOOK = 1.0
+"""Seconds at most between two looks at what is wanted of a scheduler."""
 
 
 class Reaches(Protocol):
@@ -56,15 +56,19 @@ class _Talk:
     """What is wanted of one cluster's scheduler, and what it said."""
 
     cluster: Ref
-    asks: dict[Key, frozenset[Ask]] = field(default_factory=dict)
+    asks: dict[Key, frozenset[Question]] = field(default_factory=dict)
     drains: dict[str, _Drain] = field(default_factory=dict)
-    order: Unasked | Silent | Known[tuple[str, ...]] = field(default_factory=Unasked)
+    answers: Answers = field(default_factory=Answers)
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
     def pending(self) -> list[_Drain]:
         """Drains that have not begun."""
         return [each for each in self.drains.values() if each.state is Drain.UNDER_WAY and not each.running]
+
+    def questions(self) -> list[Question]:
+        """What all those want to know who ask."""
+        return [question for asks in self.asks.values() for question in asks]
 
     def busy(self) -> bool:
         """Whether anybody wants anything."""
@@ -100,22 +104,23 @@ class Schedulers:
                 self._group = None
                 self._talks.clear()
 
-    def ask(self, key: Key, cluster: Ref | None, asks: frozenset[Ask]) -> None:
+    def ask(self, key: Key, cluster: Ref | None, asks: frozenset[Question]) -> None:
         """What a plan wants to know from now on; nothing ends it."""
         if cluster is None or cluster.uid is None or (not asks and cluster.uid not in self._talks):
             return
         talk = self._talk(cluster)
+        before = talk.asks.pop(key, frozenset())
         if asks:
             talk.asks[key] = asks
+        talk.answers.asked(talk.questions())
+        if asks and (asks != before or talk.task is None or talk.task.done()):
             self._start(talk)
-        else:
-            talk.asks.pop(key, None)
-            talk.order = talk.order if talk.asks else Unasked()
 
     def forget(self, key: Key) -> None:
         """The key's object is gone: nobody asks for it any more."""
         for talk in self._talks.values():
-            talk.asks.pop(key, None)
+            if talk.asks.pop(key, None):
+                talk.answers.asked(talk.questions())
 
     def begin(self, key: Key, retire: Retire) -> None:
         """Begin to drain workers; none of them twice at a time."""
@@ -125,10 +130,10 @@ class Schedulers:
                 talk.drains[pod.uid] = _Drain(pod=pod, key=key, timeout=retire.timeout)
         self._start(talk)
 
-    def order(self, cluster: Ref) -> Unasked | Silent | Known[tuple[str, ...]]:
-        """A cluster's workers by IP address, those first that may leave first."""
+    def answers(self, cluster: Ref) -> Answers:
+        """What a cluster's scheduler said."""
         talk = self._talks.get(cluster.uid or "")
-        return Unasked() if talk is None else talk.order
+        return Answers() if talk is None else talk.answers
 
     def drain(self, pod: Ref) -> tuple[Drain, str] | None:
         """What became of a worker's drain, and why."""
@@ -164,20 +169,31 @@ class Schedulers:
             async with asyncio.TaskGroup() as group:
                 while talk.busy():
                     talk.wanted.clear()
-                    if any(Ask.ORDER in asks for asks in talk.asks.values()):
-                        await self._poll_order(talk, rpc)
+                    for ask in talk.answers.due(talk.questions()):
+                        await self._poll(talk, rpc, ask)
                     for pending in _batches(talk.pending()):
                         group.create_task(self._drain(talk, pending))
-                    await _either(talk.wanted.wait(), POLL)
+                    await _either(talk.wanted.wait(), talk.answers.pause(talk.questions(), LOOK))
         except* SchedulerError as errors:
             for each in talk.drains.values():
                 each.running = False
             raise _first(errors) from errors
 
-    async def _poll_order(self, talk: _Talk, rpc: SchedulerRpc) -> None:
-        order = await rpc.leaving_order()
-        talk.order = Known(at=datetime.now(UTC), answer=tuple(host_of(address) for address in order))
-        self._tell(talk)
+    async def _poll(self, talk: _Talk, rpc: SchedulerRpc, ask: Ask) -> None:
+        """One question; those who asked are woken where the answer is news to them."""
+        match ask:
+            case Ask.ORDER:
+                order = await rpc.leaving_order()
+                talk.answers.ordered(tuple(host_of(address) for address in order))
+                news = True  # a plan acts on a fresh order alone
+            case Ask.TARGET:
+                news = talk.answers.targeted(await rpc.adaptive_target())
+            case Ask.IDLE:
+                news = talk.answers.rested(await rpc.idle_since())
+            case _:
+                assert_never(ask)
+        if news:
+            self._tell(talk, ask)
 
     async def _drain(self, talk: _Talk, batch: list[_Drain]) -> None:
         """Drain workers that were chosen together, in one call to the scheduler, which then moves data only once.
@@ -215,14 +231,16 @@ class Schedulers:
         return "" if found is None else str(found["status"].get("podIP") or "")
 
     def _silent(self, talk: _Talk, why: str) -> None:
-        if not isinstance(talk.order, Silent):
-            talk.order = Silent(since=datetime.now(UTC), why=why)
+        if not isinstance(talk.answers.order, Silent):
             logger.info("The scheduler of %s/%s is silent: %s", talk.cluster.namespace, talk.cluster.name, why)
-        self._tell(talk)
-
-    def _tell(self, talk: _Talk) -> None:
+        talk.answers.silent(why)
         for key in {*talk.asks, *(each.key for each in talk.drains.values())}:
             self._wake(key)
+
+    def _tell(self, talk: _Talk, ask: Ask) -> None:
+        for key, questions in tuple(talk.asks.items()):
+            if any(question.ask is ask for question in questions):
+                self._wake(key)
 
     def _on_pod(self, old: Manifest | None, new: Manifest | None) -> None:
         if new is None and old is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,6 +69,13 @@ def identity(reply: Any) -> Identity:
         address=text(op, "address", found.get("address")),
         workers={address: _worker(address, mapping(op, "a worker", facts)) for address, facts in workers.items()},
     )
+
+
+def distributed_version(reply: Any) -> tuple[int, ...]:
+    """The version of distributed in what ``versions`` answers, by its leading numbers; one without any is none."""
+    packages = mapping("versions", "packages", mapping("versions", "the reply", reply).get("packages"))
+    numbers = re.match(r"\d+(\.\d+)*", text("versions", "distributed", packages.get("distributed")))
+    return tuple(int(number) for number in numbers[0].split(".")) if numbers else ()
 
 
 def _worker(address: str, facts: Mapping[str, Any]) -> WorkerFacts:

@@ -10,6 +10,8 @@ from dask_k8s.scheduler import facts
 from dask_k8s.scheduler.connection import Connection
 from dask_k8s.scheduler.facts import MOST_WORKERS, Identity
 
+FIRST_WITH_CHECK_IDLE = (2023, 3, 2)
+
 
 class SchedulerRpc:
     """The calls to one scheduler.
@@ -20,6 +22,7 @@ class SchedulerRpc:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._distributed: tuple[int, ...] | None = None
 
     async def identity(self) -> Identity:
         """The scheduler with all of its workers, as of their last heartbeats: about 0.9 kB a worker.
@@ -55,6 +58,31 @@ class SchedulerRpc:
         """How many workers the scheduler could use, by its own configuration; from 0 to a million."""
         reply = await self._connection.call("adaptive_target")
         return facts.whole("adaptive_target", "the reply", reply, MOST_WORKERS)
+
+    async def idle_since(self) -> str | None:
+        """A mark of the rest that it has; None while something is to be done.
+
+        The mark is the scheduler's own word for when this rest began: as long as it stays the same, nothing was done,
+        also between two questions. The first question after some work gets None. A client that is connected without
+        work is no work.
+
+        Schedulers before 2023.3.2 cannot say it (they answer None to what they do not know): for them it is looked at
+        whether any worker has a task, and the mark is empty. One without workers counts as working, since tasks that
+        wait for the first worker cannot be seen.
+        """
+        reply = await self._connection.call("check_idle")
+        if reply is not None:
+            return str(facts.number("check_idle", "the reply", reply))
+        if await self._knows_rests():
+            return None
+        there = await self.nthreads()
+        return None if not there or any((await self.processing(there)).values()) else ""
+
+    async def _knows_rests(self) -> bool:
+        """Whether its version has ``check_idle``; asked once for a connection."""
+        if self._distributed is None:
+            self._distributed = facts.distributed_version(await self._connection.call("versions"))
+        return self._distributed >= FIRST_WITH_CHECK_IDLE
 
     async def nthreads(self, workers: Iterable[str] | None = None) -> Mapping[str, int]:
         """How many threads each worker has: of all, or of those among the given that are there."""

@@ -13,22 +13,37 @@ from dask_k8s.manifests.scheduler import scheduler_pod
 from dask_k8s.manifests.service import scheduler_service
 from dask_k8s.manifests.worker_group import default_group
 from dask_k8s.operator.actions import NOTHING, Action, Create, Delete, Patch, Plan
-from dask_k8s.operator.observed import DefaultGroup, ObservedCluster, Phase, Presence
-from dask_k8s.operator.plan import cluster_conditions, conditions
+from dask_k8s.operator.observed import ObservedCluster, Phase, Presence
+from dask_k8s.operator.plan import cluster_conditions, conditions, idleness
 
 
 def plan(cluster: Cluster, observed: ObservedCluster, now: datetime) -> Plan:
     """What brings the cluster from what there is to what it asks for."""
     if cluster.head.deleting:
         return NOTHING
-    wanted = cluster_conditions.of_cluster(cluster, observed, now)
+    rest = idleness.of_cluster(cluster, observed, now)
+    wanted = [
+        *cluster_conditions.of_cluster(cluster, observed, now),
+        *idleness.condition(cluster, observed, rest, now),
+    ]
     return Plan(
-        status=_status(cluster, observed, wanted, now),
+        status=_status(cluster, observed, rest, wanted, now),
         events=conditions.changes(cluster.status, wanted),
-        actions=(*_missing(cluster, observed, now), *_ended(observed), *_flow(cluster, observed.group)),
+        actions=(Delete(target=cluster.head.ref),) if rest.over else tuple(_actions(cluster, observed, now)),
         urgent=_scheduler(cluster, observed) != _known_scheduler(cluster),
-        wake_at=min((refusal.retry_at for refusal in observed.refusals if refusal.retry_at > now), default=None),
+        ask=frozenset(idleness.questions(rest, now)),
+        wake_at=min((*_retries(observed, now), *idleness.deadlines(rest, now)), default=None),
     )
+
+
+def _actions(cluster: Cluster, observed: ObservedCluster, now: datetime) -> Iterator[Action]:
+    yield from _missing(cluster, observed, now)
+    yield from _ended(observed)
+    yield from _flow(cluster, observed)
+
+
+def _retries(observed: ObservedCluster, now: datetime) -> Iterator[datetime]:
+    return (refusal.retry_at for refusal in observed.refusals if refusal.retry_at > now)
 
 
 def _missing(cluster: Cluster, observed: ObservedCluster, now: datetime) -> Iterator[Action]:
@@ -51,25 +66,25 @@ def _ended(observed: ObservedCluster) -> Iterator[Action]:
         yield Delete(target=observed.scheduler.ref)
 
 
-def _flow(cluster: Cluster, group: DefaultGroup | None) -> Iterator[Action]:
+def _flow(cluster: Cluster, observed: ObservedCluster) -> Iterator[Action]:
     """The cluster's count goes to its default group only when it changed since it last went there.
 
     So that ``kubectl scale daskworkergroup`` holds. Count and annotation are one patch, with the version as
-    precondition.
+    precondition. While an autoscaler exists the annotation moves and the count, which is the autoscaler's, does not.
     """
-    asked = cluster.worker.replicas
+    group, asked = observed.group, cluster.spec.worker.replicas
     if group is not None and group.flowed != asked:
-        yield Patch(
-            target=group.ref,
-            patch={
-                "metadata": {"annotations": {names.REPLICAS_FROM_CLUSTER: str(asked)}},
-                "spec": {"worker": {"replicas": asked}},
-            },
-        )
+        remembered = {"metadata": {"annotations": {names.REPLICAS_FROM_CLUSTER: str(asked)}}}
+        count = {} if observed.autoscaled else {"spec": {"worker": {"replicas": asked}}}
+        yield Patch(target=group.ref, patch={**remembered, **count})
 
 
 def _status(
-    cluster: Cluster, observed: ObservedCluster, wanted: list[conditions.Condition], now: datetime
+    cluster: Cluster,
+    observed: ObservedCluster,
+    rest: idleness.Idleness,
+    wanted: list[conditions.Condition],
+    now: datetime,
 ) -> dict[str, Any]:
     ref = cluster.head.ref
     group = Fields({} if observed.group is None else observed.group.status, "status")
@@ -83,6 +98,7 @@ def _status(
         "dashboardAddress": f"http://{names.scheduler_service(ref.name)}.{ref.namespace}.svc:{names.DASHBOARD_PORT}",
         **_scheduler(cluster, observed),
         **_start_time(cluster, observed, now),
+        **rest.written(),
         "conditions": conditions.merged(cluster.status, wanted, now, generation=cluster.head.generation),
     }
 

@@ -9,7 +9,7 @@ from dask_k8s.kinds.cluster import Cluster
 from dask_k8s.kinds.fields import Fields
 from dask_k8s.manifests import container
 from dask_k8s.operator.observed import ObservedCluster, Phase, SchedulerPod
-from dask_k8s.operator.plan.conditions import SOUND, Condition, Type, timestamp
+from dask_k8s.operator.plan.conditions import SOUND, Condition, Type, degraded, kept, timestamp, troubled
 from dask_k8s.operator.plan.group_conditions import shell_note
 
 
@@ -43,7 +43,7 @@ def _scheduler_ready(scheduler: SchedulerPod | None) -> Condition:
 def _workers_ready(cluster: Cluster, observed: ObservedCluster) -> Condition:
     """Of the default group, as the cluster's counts are."""
     group = observed.group
-    asked = cluster.worker.replicas if group is None else group.replicas
+    asked = cluster.spec.worker.replicas if group is None else group.replicas
     ready = 0 if group is None else Fields(group.status, "status").count("readyReplicas", 0)
     holds = group is not None and ready >= asked
     return Condition(
@@ -55,11 +55,13 @@ def _workers_ready(cluster: Cluster, observed: ObservedCluster) -> Condition:
 
 
 def _progressing(observed: ObservedCluster) -> Condition:
-    group = {} if observed.group is None else _condition(observed.group.status.get("conditions"), Type.PROGRESSING)
+    group = next(iter(() if observed.group is None else kept(observed.group.status, Type.PROGRESSING)), None)
     if observed.scheduler is None or observed.scheduler.phase is not Phase.READY:
         reason, message = "SchedulerStarting", "The scheduler is not ready yet."
-    elif group.get("status", "True") == "True":
-        reason, message = group.get("reason", "WorkersStarting"), group.get("message", "The workers are starting.")
+    elif group is None:
+        reason, message = "WorkersStarting", "The workers are starting."
+    elif group.holds:
+        reason, message = group.reason, group.message
     else:
         reason, message = "Settled", ""
     return Condition(type=Type.PROGRESSING, holds=reason != "Settled", reason=reason, message=message)
@@ -68,14 +70,12 @@ def _progressing(observed: ObservedCluster) -> Condition:
 def _troubles(observed: ObservedCluster) -> Iterator[Condition]:
     """What stands in the way, the gravest first; the default group's trouble is the cluster's too."""
     for refusal in observed.refusals:
-        yield _degraded(refusal.reason, refusal.message)
+        yield degraded(refusal.reason, refusal.message)
     if observed.scheduler is not None and observed.scheduler.trouble is not None:
         trouble = observed.scheduler.trouble
-        yield _degraded(trouble.cause.value, f"{trouble.sentence} {trouble.mend}")
+        yield degraded(trouble.cause.value, f"{trouble.sentence} {trouble.mend}")
     if observed.group is not None:
-        group = _condition(observed.group.status.get("conditions"), Type.DEGRADED)
-        if group.get("status") == "True":
-            yield _degraded(group["reason"], group["message"])
+        yield from troubled(observed.group.status)
 
 
 def _state_lost(cluster: Cluster, scheduler: SchedulerPod | None, now: datetime) -> Iterator[Condition]:
@@ -83,14 +83,11 @@ def _state_lost(cluster: Cluster, scheduler: SchedulerPod | None, now: datetime)
     known = Fields(cluster.status, "status").inner_or_empty("scheduler")
     runs = scheduler is not None and scheduler.phase in (Phase.RUNNING, Phase.READY)
     lost = scheduler is not None and runs and known.has("uid") and is_another(known, scheduler)
-    before = _condition(cluster.status.get("conditions"), Type.SCHEDULER_STATE_LOST)
     if lost:
         message = f"The scheduler began anew at {timestamp(now)}: what it knew of tasks and data is gone."
         yield Condition(type=Type.SCHEDULER_STATE_LOST, holds=True, reason="SchedulerRestarted", message=message)
-    elif before:
-        yield Condition(
-            type=Type.SCHEDULER_STATE_LOST, holds=True, reason=before["reason"], message=before.get("message", "")
-        )
+    else:
+        yield from kept(cluster.status, Type.SCHEDULER_STATE_LOST)
 
 
 def is_another(known: Fields, scheduler: SchedulerPod) -> bool:
@@ -99,21 +96,6 @@ def is_another(known: Fields, scheduler: SchedulerPod) -> bool:
 
 
 def _notes(cluster: Cluster) -> Iterator[Condition]:
-    if cluster.idle_timeout:
-        message = "spec.idleTimeout is accepted, and this version of the operator does not act on it yet."
-        yield Condition(type=Type.IDLE_TIMEOUT_IGNORED, holds=True, reason="NotSupportedYet", message=message)
-    hidden = [container.hidden_in_shell(each) for each in cluster.scheduler.template.spec["containers"]]
+    hidden = [container.hidden_in_shell(each) for each in cluster.spec.scheduler.template.spec["containers"]]
     if name := next(filter(None, hidden), None):
         yield shell_note(name)
-
-
-def _condition(conditions: object, wanted: Type) -> dict[str, str]:
-    for each in conditions if isinstance(conditions, list) else ():
-        if each.get("type") == wanted:
-            found: dict[str, str] = each
-            return found
-    return {}
-
-
-def _degraded(reason: str, message: str) -> Condition:
-    return Condition(type=Type.DEGRADED, holds=True, reason=reason, message=message)

@@ -5,7 +5,7 @@ A condition's time moves only when its status does; conditions of types that we 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -24,11 +24,27 @@ class Type(StrEnum):
     PROGRESSING = "Progressing"
     DEGRADED = "Degraded"
     SCHEDULER_STATE_LOST = "SchedulerStateLost"
-    IDLE_TIMEOUT_IGNORED = "IdleTimeoutIgnored"
+    IDLE = "Idle"
     COMMAND_NOT_REWRITTEN = "CommandNotRewritten"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+    RUNNER_RESTARTED = "RunnerRestarted"
+    RUNNER_REPLACED = "RunnerReplaced"
+    SCALING_ACTIVE = "ScalingActive"
+    SCALING_LIMITED = "ScalingLimited"
 
 
-_TROUBLES = frozenset({Type.DEGRADED, Type.SCHEDULER_STATE_LOST, Type.COMMAND_NOT_REWRITTEN})
+_TROUBLES = frozenset(
+    {
+        Type.DEGRADED,
+        Type.SCHEDULER_STATE_LOST,
+        Type.COMMAND_NOT_REWRITTEN,
+        Type.IDLE,
+        Type.FAILED,
+        Type.RUNNER_RESTARTED,
+        Type.RUNNER_REPLACED,
+    }
+)
 
 
 @value
@@ -67,6 +83,26 @@ def changes(status: Manifest, wanted: Sequence[Condition]) -> tuple[Event, ...]:
         for each in wanted
         if each.message and _turned(each, before.get(each.type))
     )
+
+
+def kept(status: Manifest, *types: Type) -> Iterator[Condition]:
+    """Conditions as they were written before, for what was true once and is not seen again."""
+    before = _by_type(status)
+    for each in types:
+        if found := before.get(each):
+            yield Condition(
+                type=each, holds=found.get("status") == "True", reason=found["reason"], message=found.get("message", "")
+            )
+
+
+def degraded(reason: str, message: str) -> Condition:
+    """That something stands in the way, and what."""
+    return Condition(type=Type.DEGRADED, holds=True, reason=reason, message=message)
+
+
+def troubled(status: Manifest) -> Iterator[Condition]:
+    """The trouble that an object's status tells of: whoever depends on it has it too."""
+    yield from (each for each in kept(status, Type.DEGRADED) if each.holds)
 
 
 def timestamp(moment: datetime) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 from dask_k8s.kinds.worker_group import WorkerGroup
 from dask_k8s.manifests import container
 from dask_k8s.operator.observed import Drain, ObservedGroup, Phase, Silent
-from dask_k8s.operator.plan.conditions import SOUND, Condition, Type, timestamp
+from dask_k8s.operator.plan.conditions import SOUND, Condition, Type, degraded, timestamp
 from dask_k8s.operator.plan.leavers import Choice
 from dask_k8s.operator.plan.replacement import EarlyEnds
 
@@ -63,22 +63,22 @@ def _troubles(
 ) -> Iterator[Condition]:
     """What stands in the way, the gravest first."""
     if observed.home is None:
-        yield _degraded("ClusterNotFound", f"There is no DaskCluster {group.cluster} in this namespace.")
+        yield degraded("ClusterNotFound", f"There is no DaskCluster {group.cluster} in this namespace.")
     for refusal in observed.refusals:
-        yield _degraded(refusal.reason, refusal.message)
+        yield degraded(refusal.reason, refusal.message)
     troubles = [worker.trouble for worker in observed.workers if worker.trouble is not None]
     if (due := ends.replace_at()) is not None and now < due:
         message = f"Workers ended within a minute of their start, {ends.count} times in a row; the next begin at "
         why = f" {troubles[0].sentence}" if troubles else ""
-        yield _degraded("WorkersEnd", f"{message}{timestamp(due)}.{why}")
+        yield degraded("WorkersEnd", f"{message}{timestamp(due)}.{why}")
     for trouble in troubles:
-        yield _degraded(trouble.cause.value, f"{trouble.sentence} {trouble.mend}")
+        yield degraded(trouble.cause.value, f"{trouble.sentence} {trouble.mend}")
     for worker in observed.workers:
         if worker.drain is Drain.REFUSED:
-            yield _degraded("DrainRefused", f"Worker {worker.ref.name} stays for now: {worker.refused}")
+            yield degraded("DrainRefused", f"Worker {worker.ref.name} stays for now: {worker.refused}")
     if choice.undecided and isinstance(observed.order, Silent):
         why = f"Since {timestamp(observed.order.since)}: {observed.order.why}"
-        yield _degraded("SchedulerSilent", f"No worker is taken away while the scheduler does not answer. {why}")
+        yield degraded("SchedulerSilent", f"No worker is taken away while the scheduler does not answer. {why}")
 
 
 def _notes(group: WorkerGroup) -> Iterator[Condition]:
@@ -95,7 +95,3 @@ def shell_note(name: str) -> Condition:
     if "worker" in name:
         sentences.append("Started so, a worker hands over no data when its Pod is evicted: start it without a shell.")
     return Condition(type=Type.COMMAND_NOT_REWRITTEN, holds=True, reason="StartedInShell", message=" ".join(sentences))
-
-
-def _degraded(reason: str, message: str) -> Condition:
-    return Condition(type=Type.DEGRADED, holds=True, reason=reason, message=message)

@@ -9,9 +9,10 @@ from typing import Any
 from dask_k8s import metadata, names
 from dask_k8s.kinds.worker_group import WorkerGroup
 from dask_k8s.manifests.worker import worker_pod
-from dask_k8s.operator.actions import NOTHING, Action, Ask, Create, Delete, Patch, Plan
+from dask_k8s.operator.actions import NOTHING, Action, Ask, Create, Delete, Patch, Plan, Question
 from dask_k8s.operator.observed import Home, ObservedGroup, Phase, Worker
 from dask_k8s.operator.plan import conditions, group_conditions, leavers, replacement
+from dask_k8s.operator.plan.adoption import adopted
 
 
 def plan(group: WorkerGroup, observed: ObservedGroup, now: datetime) -> Plan:
@@ -27,7 +28,7 @@ def plan(group: WorkerGroup, observed: ObservedGroup, now: datetime) -> Plan:
         status=_status(group, observed, ends, wanted, now),
         events=conditions.changes(group.status, wanted),
         actions=() if home is None else _actions(group, observed, home, choice, ends, now),
-        ask=frozenset({Ask.ORDER}) if leavers.needs_order(observed, surplus) else frozenset(),
+        ask=frozenset({Question(ask=Ask.ORDER)}) if leavers.needs_order(observed, surplus) else frozenset(),
         wake_at=min(_deadlines(group, observed, ends, now), default=None),
     )
 
@@ -81,9 +82,7 @@ def _ended(
 
 def _adoptions(group: WorkerGroup, observed: ObservedGroup, home: Home) -> Iterator[Action]:
     """The group becomes its cluster's, and Pods with its labels that nobody controls become the group's."""
-    if group.head.controller is None:
-        owners = [*group.head.owners, metadata.owner_reference(home.ref, names.API_VERSION)]
-        yield Patch(target=group.head.ref, patch={"metadata": {"ownerReferences": owners}})
+    yield from adopted(group.head, home)
     for orphan in observed.orphans:
         yield Patch(target=orphan, patch={"metadata": {"ownerReferences": [group.head.owner()]}})
 

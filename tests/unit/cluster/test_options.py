@@ -91,11 +91,11 @@ def test_what_is_sent_is_what_make_cluster_spec_gives() -> None:
 def test_what_is_sent_is_what_the_operator_reads() -> None:
     """From the arguments to the values that plans work with, and on to the default group's."""
     cluster = Cluster.from_manifest(g.read_back(decided(**EVERYTHING).manifest))
-    assert (cluster.head.ref.name, cluster.worker.replicas) == ("mine", 0)
-    assert cluster.scheduler.service["type"] == "NodePort"
+    assert (cluster.head.ref.name, cluster.spec.worker.replicas) == ("mine", 0)
+    assert cluster.spec.scheduler.service["type"] == "NodePort"
     group = WorkerGroup.from_manifest(g.read_back(default_group(cluster), uid="uid-2"))
     assert (group.head.ref.name, group.cluster, group.worker.replicas) == ("mine-default", "mine", 0)
-    assert group.worker.template.spec == cluster.worker.template.spec
+    assert group.worker.template.spec == cluster.spec.worker.template.spec
     (worker,) = group.worker.template.spec["containers"]
     assert worker["image"] == "my/image"
     assert worker["resources"] == {"limits": {"memory": "1Gi"}}

@@ -159,9 +159,9 @@ def test_the_seeds_cluster_is_read() -> None:
     """The seed's DaskCluster, as the API server gives it back."""
     cluster = Cluster.from_manifest(g.read_back(g.example("cluster.yaml")))
     assert cluster.head.ref.name == "simple"
-    assert (cluster.worker.replicas, cluster.worker.drain_timeout) == (2, 60)
-    assert cluster.scheduler.service["type"] == "NodePort"
-    assert (cluster.idle_timeout, cluster.managed_by) == (0, None)
+    assert (cluster.spec.worker.replicas, cluster.spec.worker.drain_timeout) == (2, 60)
+    assert cluster.spec.scheduler.service["type"] == "NodePort"
+    assert (cluster.spec.idle_timeout, cluster.spec.managed_by) == (0, None)
 
 
 def test_the_seeds_worker_group_is_read() -> None:

@@ -1,0 +1,17 @@
+"""What names a cluster becomes the cluster's own: it is deleted with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dask_k8s import metadata, names
+from dask_k8s.kinds.resource import Head
+from dask_k8s.operator.actions import Patch
+from dask_k8s.operator.observed import Home
+
+
+def adopted(head: Head, home: Home) -> Iterator[Patch]:
+    """The owner reference to its cluster, beside those that others wrote; nothing where something controls it."""
+    if head.controller is None:
+        owners = [*head.owners, metadata.owner_reference(home.ref, names.API_VERSION)]
+        yield Patch(target=head.ref, patch={"metadata": {"ownerReferences": owners}})

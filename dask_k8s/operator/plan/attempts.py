@@ -1,0 +1,105 @@
+"""A job's runner that was taken away before its end is made again: at once, but later and later where none lasts.
+
+Which runner there was last stands in the job's status. When it is gone, or another one is in its place, it was lost:
+whoever took it away, and whether we saw it or not. Nobody concludes from its absence that it succeeded.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from dask_k8s.kinds.fields import Fields
+from dask_k8s.kinds.value import Manifest, value
+from dask_k8s.operator.observed import Ending, ObservedJob, Phase, Presence
+from dask_k8s.operator.plan.conditions import timestamp
+
+EARLY = timedelta(seconds=60)
+"""A runner that was there for less was lost early."""
+
+FIRST_DELAY = timedelta(seconds=10)
+LONGEST_DELAY = timedelta(minutes=5)
+
+DELETED = "It was deleted before its end was seen."
+
+
+@value
+class Attempts:
+    """The runners that a job has had, as far as the next one depends on them.
+
+    Parameters
+    ----------
+    uid, created
+        The runner that was there last; None when its loss has been counted.
+    why
+        Why that one is being lost, as soon as it is known.
+    early
+        How many in a row were lost early.
+    lost
+        When the last one was lost.
+    """
+
+    uid: str | None = None
+    created: datetime | None = None
+    why: str = ""
+    early: int = 0
+    lost: datetime | None = None
+
+    @classmethod
+    def read(cls, status: Manifest) -> Attempts:
+        """From a job's status."""
+        fields = Fields(status, "status").inner_or_empty("runner")
+        return cls(
+            uid=fields.text_or_none("uid"),
+            created=fields.moment("created") if fields.has("created") else None,
+            why=fields.text_or_none("why") or "",
+            early=fields.count("early", 0),
+            lost=fields.moment("lost") if fields.has("lost") else None,
+        )
+
+    def written(self) -> dict[str, Any]:
+        """For a job's status; nothing before its first runner."""
+        content = {
+            "uid": self.uid,
+            "created": None if self.created is None else timestamp(self.created),
+            "why": self.why or None,
+            "early": self.early or None,
+            "lost": None if self.lost is None else timestamp(self.lost),
+        }
+        present = {key: each for key, each in content.items() if each is not None}
+        return {"runner": present} if present else {}
+
+    def next_at(self) -> datetime | None:
+        """When the next runner is made; None for at once."""
+        if self.lost is None or self.early < 2:
+            return None
+        return self.lost + min(LONGEST_DELAY, FIRST_DELAY * (1 << min(self.early - 2, 10)))
+
+    def after(self, observed: ObservedJob, now: datetime) -> Attempts:
+        """With what is seen now."""
+        runner = observed.runner
+        if runner is not None and runner.ref.uid == self.uid:
+            return self._seen(observed, now)
+        if runner is None and observed.runner_presence is not Presence.ABSENT:
+            return self
+        counted = self if self.uid is None else self._without(now)
+        if runner is None:
+            return counted
+        return Attempts(uid=runner.ref.uid, created=runner.created, early=counted.early, lost=counted.lost)
+
+    def _seen(self, observed: ObservedJob, now: datetime) -> Attempts:
+        runner = observed.runner
+        assert runner is not None
+        held_out = runner.phase in (Phase.RUNNING, Phase.READY) and now - runner.created >= EARLY
+        why = self.why
+        if runner.ending is Ending.LOST:
+            why = runner.why
+        elif runner.phase is Phase.LEAVING:
+            why = why or DELETED
+        early = 0 if held_out else self.early
+        return Attempts(uid=self.uid, created=self.created, why=why, early=early, lost=self.lost)
+
+    def _without(self, now: datetime) -> Attempts:
+        """The runner is gone."""
+        soon = self.created is not None and now - self.created < EARLY
+        return Attempts(early=self.early + 1 if soon else 0, lost=now)

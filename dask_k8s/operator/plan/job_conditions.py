@@ -1,0 +1,107 @@
+"""What a job's conditions say, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from dask_k8s.kinds.job import Job
+from dask_k8s.operator.observed import Ending, ObservedJob, Phase, Presence, Runner
+from dask_k8s.operator.plan.attempts import DELETED, Attempts
+from dask_k8s.operator.plan.conditions import SOUND, Condition, Type, degraded, kept, timestamp, troubled
+
+
+def of_job(
+    job: Job, observed: ObservedJob, attempts: Attempts, now: datetime, *, ended: bool, ends_now: bool
+) -> list[Condition]:
+    """All conditions of a job, always in the same order.
+
+    Parameters
+    ----------
+    ended, ends_now
+        Whether the job has come to its end, and whether this is the pass that sees it first.
+    """
+    end = _end(observed.runner) if ends_now else [*kept(job.status, Type.COMPLETE, Type.FAILED)]
+    progressing = _clean_up(observed) if ended else _progress(observed, attempts, now)
+    return [
+        *end,
+        progressing,
+        next(_troubles(observed, attempts, now, ended=ended), SOUND),
+        *_restarted(job, observed.runner),
+        *_replaced(job, attempts, ended=ended),
+    ]
+
+
+def _end(runner: Runner | None) -> list[Condition]:
+    assert runner is not None
+    if runner.ending is Ending.SUCCEEDED:
+        message = f"The runner {runner.ref.name} succeeded."
+        return [Condition(type=Type.COMPLETE, holds=True, reason="RunnerSucceeded", message=message)]
+    message = f"The runner {runner.ref.name} failed: {runner.why}"
+    return [Condition(type=Type.FAILED, holds=True, reason="RunnerFailed", message=message)]
+
+
+def _clean_up(observed: ObservedJob) -> Condition:
+    there = observed.cluster is not None and observed.cluster.ours
+    reason, message = ("CleaningUp", "The cluster is being deleted.") if there else ("Finished", "")
+    return Condition(type=Type.PROGRESSING, holds=there, reason=reason, message=message)
+
+
+def _progress(observed: ObservedJob, attempts: Attempts, now: datetime) -> Condition:
+    reason, message = _work(observed, attempts, now)
+    return Condition(type=Type.PROGRESSING, holds=True, reason=reason, message=message)
+
+
+def _work(observed: ObservedJob, attempts: Attempts, now: datetime) -> tuple[str, str]:
+    runner, due = observed.runner, attempts.next_at()
+    if runner is None and due is not None and now < due:
+        return "WaitingToTryAgain", f"The next runner is made at {timestamp(due)}."
+    if runner is None or runner.phase is Phase.PENDING:
+        return "RunnerStarting", "The runner is starting."
+    if runner.phase is Phase.LEAVING or runner.ending is Ending.LOST:
+        return "RunnerLeaving", "The runner is going before its end, and is made again."
+    if runner.waits_for:
+        beside = ", ".join(runner.waits_for)
+        return "WaitingForSidecars", (
+            f"The runner's first container succeeded, and {beside} still runs: a job ends when all of its containers do. "
+            "What should not be waited for belongs into initContainers with restartPolicy: Always."
+        )
+    return "RunnerRuns", "The runner runs."
+
+
+def _troubles(observed: ObservedJob, attempts: Attempts, now: datetime, *, ended: bool) -> Iterator[Condition]:
+    """What stands in the way, the gravest first; the cluster's trouble is the job's too, while it needs one."""
+    for refusal in observed.refusals:
+        yield degraded(refusal.reason, refusal.message)
+    if ended:
+        return
+    if observed.runner is not None and observed.runner.trouble is not None:
+        trouble = observed.runner.trouble
+        yield degraded(trouble.cause.value, f"{trouble.sentence} {trouble.mend}")
+    due = attempts.next_at()
+    if due is not None and now < due and observed.runner_presence is Presence.ABSENT:
+        message = f"Runners were lost within a minute of their start, {attempts.early} times in a row."
+        yield degraded("RunnersLost", message)
+    if observed.cluster is not None and observed.cluster.ours:
+        yield from troubled(observed.cluster.status)
+
+
+def _restarted(job: Job, runner: Runner | None) -> Iterator[Condition]:
+    """How often the kubelet started the program again, and why."""
+    if runner is None or not runner.restarts:
+        yield from kept(job.status, Type.RUNNER_RESTARTED)
+        return
+    times = "once" if runner.restarts == 1 else f"{runner.restarts} times"
+    message = f"The kubelet started the runner's program again, {times} so far. {runner.why}".rstrip()
+    yield Condition(type=Type.RUNNER_RESTARTED, holds=True, reason="Restarted", message=message)
+
+
+def _replaced(job: Job, attempts: Attempts, *, ended: bool) -> Iterator[Condition]:
+    """That a runner was lost before its end, told in the pass that counts it, and kept."""
+    before = Attempts.read(job.status)
+    if ended or attempts.lost == before.lost:
+        yield from kept(job.status, Type.RUNNER_REPLACED)
+        return
+    assert attempts.lost is not None
+    message = f"A runner was lost at {timestamp(attempts.lost)} and is made again. {before.why or DELETED}"
+    yield Condition(type=Type.RUNNER_REPLACED, holds=True, reason="RunnerLost", message=message)
