@@ -44,6 +44,8 @@ class Timing:
     resync: float = 300.0
 
 
+DEFAULT_MAX_WORKERS = 1000
+
 DEFAULTS: Mapping[str, Any] = {
     "name": "dask-{user}-{uuid}",
     "namespace": None,
@@ -54,6 +56,8 @@ DEFAULTS: Mapping[str, Any] = {
     "worker-command": "dask worker",
     "scheduler-service-type": "ClusterIP",
     "custom-cluster-spec": None,
+    "idle-timeout": 0,
+    "max-workers": DEFAULT_MAX_WORKERS,
     "create-mode": "CREATE_OR_CONNECT",
     "shutdown-on-close": None,
     "resource-timeout": "600s",
@@ -79,6 +83,10 @@ class Settings:
         None for the image that matches this process.
     n_workers
         How many workers a new cluster has.
+    idle_timeout
+        Seconds without work after which a new cluster goes; 0 for never.
+    max_workers
+        The most workers that an operator's autoscalers ask for, whatever a scheduler says.
     resource_timeout
         Seconds that the whole start-up of a cluster may take.
     operator
@@ -100,6 +108,8 @@ class Settings:
     resources: Mapping[str, Any] | None
     env: Mapping[str, str] | Sequence[Mapping[str, Any]] | None
     worker_command: str | Sequence[str]
+    idle_timeout: float
+    max_workers: int
     scheduler_service_type: str
     custom_cluster_spec: Mapping[str, Any] | str | None
     create_mode: str
@@ -128,6 +138,8 @@ def read() -> Settings:
         resources=_get("resources"),
         env=_get("env"),
         worker_command=_get("worker-command"),
+        idle_timeout=seconds_or_never(_get("idle-timeout"), "kubernetes.idle-timeout"),
+        max_workers=_count("max-workers"),
         scheduler_service_type=_get("scheduler-service-type"),
         custom_cluster_spec=_get("custom-cluster-spec"),
         create_mode=_get("create-mode"),
@@ -156,13 +168,38 @@ def seconds(given: object, path: str) -> float:
     InvalidResource
         Naming the path.
     """
-    try:
-        parsed = float(parse_timedelta(given, default="seconds"))
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise InvalidResource(path, f"must be a time such as 30s or 5 minutes, not {given!r}") from None
+    parsed = _parsed(given, path)
     if parsed <= 0:
         raise InvalidResource(path, f"must be more than 0 s, not {given!r}")
     return parsed
+
+
+def seconds_or_never(given: object, path: str) -> float:
+    """The same, where 0 and None say: never.
+
+    Raises
+    ------
+    InvalidResource
+        Naming the path.
+    """
+    parsed = 0.0 if given is None else _parsed(given, path)
+    if parsed < 0:
+        raise InvalidResource(path, f"must be 0 s, for never, or more, not {given!r}")
+    return parsed
+
+
+def _parsed(given: object, path: str) -> float:
+    try:
+        return float(parse_timedelta(given, default="seconds"))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise InvalidResource(path, f"must be a time such as 30s or 5 minutes, not {given!r}") from None
+
+
+def _count(key: str) -> int:
+    given = _get(key)
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise InvalidResource(f"kubernetes.{key}", f"must be a whole number of 1 or more, not {given!r}")
+    return given
 
 
 def _seconds(key: str) -> float:

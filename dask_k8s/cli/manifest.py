@@ -15,7 +15,7 @@ import yaml
 
 from dask_k8s import names
 from dask_k8s.kinds.value import Manifest
-from dask_k8s.operator.rights import FORWARDING, RIGHTS, Right, rules
+from dask_k8s.operator.rights import FORWARDING, JOBS, RIGHTS, Right, rules
 
 VERSION = version("dask-k8s")
 IMAGE = f"ghcr.io/dask/dask-k8s-operator:{VERSION}"
@@ -42,6 +42,8 @@ USER_RIGHTS: tuple[Right, ...] = (
     Right(group=names.GROUP, resource="daskclusters/scale", verbs=("get", "update", "patch")),
     Right(group=names.GROUP, resource="daskworkergroups", verbs=_WRITE),
     Right(group=names.GROUP, resource="daskworkergroups/scale", verbs=("get", "update", "patch")),
+    Right(group=names.GROUP, resource="daskjobs", verbs=_WRITE),
+    Right(group=names.GROUP, resource="daskautoscalers", verbs=_WRITE),
     Right(group="", resource="pods", verbs=("get", "list", "watch")),
     Right(group="", resource="pods/log", verbs=("get",)),
     Right(group="", resource="services", verbs=("get", "list", "watch")),
@@ -58,7 +60,7 @@ def operator(image: str = IMAGE, namespace: str = names.OPERATOR_NAMESPACE) -> l
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": {PART_OF: PACKAGE}}},
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
-        _cluster_role(names.OPERATOR, rules()),
+        _cluster_role(names.OPERATOR, rules(merged((*RIGHTS, *JOBS)))),
         _cluster_role_binding(namespace),
         *_readers_of_the_lease(namespace),
         _deployment(metadata, image),

@@ -101,6 +101,7 @@ class Embedded:
                 self._election(client),
                 me=self._identity,
                 inside=client.credentials.in_cluster,
+                max_workers=self._settings.max_workers,
                 timing=self._settings.timing,
             )
             async with operator, asyncio.TaskGroup() as group:

@@ -68,7 +68,9 @@ def _runner(fields: Fields) -> PodTemplate:
     pod = fields.inner("spec")
     policy = pod.text_or_none("restartPolicy")
     if policy not in (None, *RESTART_POLICIES):
+        allowed = " or ".join(RESTART_POLICIES)
         raise InvalidResource(
-            pod.path("restartPolicy"), f"must be {' or '.join(RESTART_POLICIES)}: a job that is {policy} started again has no end"
+            pod.path("restartPolicy"),
+            f"must be {allowed}, not {policy!r}: a program that is always started again has no end",
         )
     return PodTemplate.read(fields)

@@ -11,7 +11,7 @@ from dask_k8s.manifests import container
 from dask_k8s.manifests.pod import pod
 
 CONNECT_TIMEOUT = "600s"
-"""How long a bare ``Client()`` waits for the scheduler, whose image may still be pulled: as long as KubeCluster does."""
+"""How long a bare ``Client()`` waits for the scheduler, whose image may still be pulled; as KubeCluster does."""
 
 
 def runner_pod(job: Job) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 ::
 
     async with Client(await credentials.load()) as client:
-        async with Operator(client, Scope(namespaces=("default",)), election, timing=Timing()):
+        async with Operator(client, Scope(namespaces=("default",)), election, max_workers=100, timing=Timing()):
             ...
 """
 
@@ -55,6 +55,8 @@ class Operator:
         ``deployed``, or the id of an embedded operator.
     inside
         Whether this process stands in the cluster network.
+    max_workers
+        The most that an autoscaler may ask for, whatever a scheduler says.
     timing
         How long it waits for what.
     """
@@ -67,6 +69,7 @@ class Operator:
         *,
         me: str = DEPLOYED,
         inside: bool = False,
+        max_workers: int,
         timing: Timing,
     ) -> None:
         self._resync_every = timing.resync
@@ -79,7 +82,9 @@ class Operator:
         self._schedulers = Schedulers(self.caches, reach, self._queue.add, timing)
         refusals = Refusals()
         observer = Observer(self.caches, self._expectations, refusals, self._schedulers)
-        self._controllers = Controllers(self.caches, self._queue, self._expectations, observer, me=me, timing=timing)
+        self._controllers = Controllers(
+            self.caches, self._queue, self._expectations, observer, me=me, max_workers=max_workers, timing=timing
+        )
         hands = Hands(
             client,
             fence=election.fence,

@@ -50,6 +50,7 @@ def main(
         namespaces=tuple(dict.fromkeys(namespaces)) or None,
         lease_namespace=lease_namespace,
         lease_duration=configured.lease_duration,
+        max_workers=configured.max_workers,
         timing=configured.timing,
         probes_port=probes_port or None,
         kubeconfig=kubeconfig,

@@ -13,7 +13,16 @@ from dask_k8s import metadata, names
 from dask_k8s.kinds.value import Manifest, value
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.informer import Informer
-from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, LEASE, POD, SERVICE, Resource
+from dask_k8s.kube.resources import (
+    DASK_AUTOSCALER,
+    DASK_CLUSTER,
+    DASK_JOB,
+    DASK_WORKER_GROUP,
+    LEASE,
+    POD,
+    SERVICE,
+    Resource,
+)
 
 Handler = Callable[[Manifest | None, Manifest | None], None]
 
@@ -34,7 +43,7 @@ _POD_METADATA = (
 _OUR_ANNOTATIONS = (names.TEMPLATE_HASH, names.RETIRING_SINCE)
 _POD_STATUS = ("phase", "podIP", "reason", "message")
 _CONTAINER = ("name", "image", "restartCount", "state", "lastState")
-_CONDITIONS = ("PodScheduled", "Ready")
+_CONDITIONS = ("PodScheduled", "Ready", "DisruptionTarget")
 
 
 @value
@@ -54,12 +63,11 @@ class Scope:
 
 
 class Cache:
-    """The objects of one kind, from one informer for each namespace that is served."""
+    """The objects of one kind, from one informer for each namespace that is served; without a scope it stays empty."""
 
-    def __init__(self, client: Client, resource: Resource, scope: Scope, **options: Any) -> None:
-        self._informers = {
-            namespace: Informer(client, resource, namespace, **options) for namespace in scope.namespaces or (None,)
-        }
+    def __init__(self, client: Client, resource: Resource, scope: Scope | None, **options: Any) -> None:
+        namespaces: tuple[str | None, ...] = () if scope is None else scope.namespaces or (None,)
+        self._informers = {namespace: Informer(client, resource, namespace, **options) for namespace in namespaces}
         self.kind = resource.kind
 
     def get(self, namespace: str, name: str) -> Manifest | None:
@@ -96,9 +104,12 @@ class Caches:
     def __init__(self, client: Client, scope: Scope) -> None:
         one = f"metadata.name={scope.cluster}" if scope.cluster else None
         of_cluster = f",{names.CLUSTER_NAME}={scope.cluster}" if scope.cluster else ""
-        by_cluster = {CLUSTER: lambda group: [(group["metadata"]["namespace"], _spec_cluster(group))]}
+        by_cluster = {CLUSTER: lambda each: [(each["metadata"]["namespace"], spec_cluster(each))]}
         self.clusters = Cache(client, DASK_CLUSTER, scope, fields=one, slim=without_managed_fields)
         self.groups = Cache(client, DASK_WORKER_GROUP, scope, slim=without_managed_fields, indexes=by_cluster)
+        self.autoscalers = Cache(client, DASK_AUTOSCALER, scope, slim=without_managed_fields, indexes=by_cluster)
+        # An operator of one cluster serves no jobs: it was made for a cluster that is there already.
+        self.jobs = Cache(client, DASK_JOB, None if scope.cluster else scope, slim=without_managed_fields)
         self.pods = Cache(
             client,
             POD,
@@ -118,7 +129,15 @@ class Caches:
 
     def all(self) -> tuple[Cache, ...]:
         """Every cache."""
-        return (self.clusters, self.groups, self.pods, self.services, self.leases)
+        return (
+            self.clusters,
+            self.groups,
+            self.jobs,
+            self.autoscalers,
+            self.pods,
+            self.services,
+            self.leases,
+        )
 
     async def synced(self) -> None:
         """Until each has its first list."""
@@ -148,7 +167,10 @@ def slim_pod(pod: Manifest) -> Manifest:
             **_picked(meta, _POD_METADATA),
             "annotations": _picked(annotations, _OUR_ANNOTATIONS),
         },
-        "spec": _picked(pod.get("spec") or {}, ("nodeName",)),
+        "spec": {
+            **_picked(pod.get("spec") or {}, ("nodeName",)),
+            "containers": [each["name"] for each in (pod.get("spec") or {}).get("containers") or ()],
+        },
         "status": {
             **_picked(status, _POD_STATUS),
             "conditions": [each for each in status.get("conditions") or () if each.get("type") in _CONDITIONS],
@@ -173,9 +195,9 @@ def _picked(content: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]
     return {key: content[key] for key in keys if key in content}
 
 
-def _spec_cluster(group: Manifest) -> object:
-    """The cluster that a group names; whatever stands there, since it is not parsed yet."""
-    spec = group.get("spec")
+def spec_cluster(resource: Manifest) -> str | None:
+    """The cluster that a group or an autoscaler names; whatever stands there, since it is not parsed yet."""
+    spec = resource.get("spec")
     return str(spec.get("cluster")) if isinstance(spec, Mapping) else None
 
 

@@ -9,17 +9,21 @@ from typing import Any
 
 from dask_k8s import metadata, names
 from dask_k8s.errors import InvalidResource
+from dask_k8s.kinds.autoscaler import Autoscaler
 from dask_k8s.kinds.cluster import Cluster
 from dask_k8s.kinds.fields import moment
+from dask_k8s.kinds.job import Job
 from dask_k8s.kinds.value import Manifest, Ref, value
 from dask_k8s.kinds.worker_group import WorkerGroup
-from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, Resource
+from dask_k8s.kube.resources import DASK_AUTOSCALER, DASK_CLUSTER, DASK_JOB, DASK_WORKER_GROUP, Resource
 from dask_k8s.operator.actions import NOTHING, Plan
-from dask_k8s.operator.caches import CLUSTER, Cache, Caches
+from dask_k8s.operator.caches import CLUSTER, Cache, Caches, spec_cluster
 from dask_k8s.operator.engine.expectations import Expectations
 from dask_k8s.operator.engine.queue import Key, Queue
 from dask_k8s.operator.observe import Observer
+from dask_k8s.operator.plan import autoscaler as autoscaler_plan
 from dask_k8s.operator.plan import cluster as cluster_plan
+from dask_k8s.operator.plan import job as job_plan
 from dask_k8s.operator.plan import ownership, unreadable
 from dask_k8s.operator.plan import worker_group as group_plan
 from dask_k8s.operator.plan.ownership import LeaseSeen, Verdict
@@ -56,11 +60,22 @@ class Controllers:
     ----------
     me
         ``deployed``, or the id of an embedded operator.
+    max_workers
+        The most that an autoscaler may ask for, whatever a scheduler says.
     """
 
     def __init__(
-        self, caches: Caches, queue: Queue, expectations: Expectations, observer: Observer, *, me: str, timing: Timing
+        self,
+        caches: Caches,
+        queue: Queue,
+        expectations: Expectations,
+        observer: Observer,
+        *,
+        me: str,
+        max_workers: int,
+        timing: Timing,
     ) -> None:
+        self._max_workers = max_workers
         self._lease_may_come = timedelta(seconds=timing.lease_may_come)
         self._caches = caches
         self._queue = queue
@@ -80,14 +95,19 @@ class Controllers:
                 return self._decide(
                     key, self._caches.groups, DASK_WORKER_GROUP, now, lambda m: self._group(key, m, now, draw)
                 )
+            case names.JOB:
+                return self._decide(key, self._caches.jobs, DASK_JOB, now, lambda m: self._job(key, m, now))
+            case names.AUTOSCALER:
+                return self._decide(
+                    key, self._caches.autoscalers, DASK_AUTOSCALER, now, lambda m: self._autoscaler(key, m, now)
+                )
         raise AssertionError(f"no controller for {key.kind}")
 
     def all_keys(self) -> list[Key]:
         """All resources that there are."""
-        return [
-            *(_key(names.CLUSTER, manifest) for manifest in self._caches.clusters.values()),
-            *(_key(names.WORKER_GROUP, manifest) for manifest in self._caches.groups.values()),
-        ]
+        caches = self._caches
+        kinds = (caches.clusters, caches.groups, caches.jobs, caches.autoscalers)
+        return [_key(cache.kind, manifest) for cache in kinds for manifest in cache.values()]
 
     def _decide(
         self,
@@ -122,17 +142,35 @@ class Controllers:
 
     def _group(self, key: Key, manifest: Manifest, now: datetime, draw: str) -> tuple[Plan, Ref | None]:
         group = WorkerGroup.from_manifest(manifest)
-        cluster = self._caches.clusters.get(key.namespace, group.cluster)
-        if cluster is None and self._me != names.DEPLOYED:
-            return NOTHING, None
-        # Taking over is the cluster's own pass: a group only follows.
-        if cluster is not None and self._verdict(cluster, now) is not Verdict.SERVE:
+        if not self._follows(key.namespace, group.cluster, now):
             return NOTHING, None
         observed = self._observer.group(key, group, now, draw)
         return group_plan.plan(group, observed, now), None if observed.home is None else observed.home.ref
 
+    def _autoscaler(self, key: Key, manifest: Manifest, now: datetime) -> tuple[Plan, Ref | None]:
+        autoscaler = Autoscaler.from_manifest(manifest)
+        if not self._follows(key.namespace, autoscaler.cluster, now):
+            return NOTHING, None
+        observed = self._observer.autoscaler(key, autoscaler)
+        made = autoscaler_plan.plan(autoscaler, observed, self._max_workers, now)
+        return made, None if observed.home is None else observed.home.ref
+
+    def _job(self, key: Key, manifest: Manifest, now: datetime) -> tuple[Plan, Ref | None]:
+        answer = self._not_ours(manifest, now)
+        if answer is not None:
+            return answer, None
+        job = Job.from_manifest(manifest)
+        return job_plan.plan(job, self._observer.job(key, job), now), None
+
+    def _follows(self, namespace: str, name: str, now: datetime) -> bool:
+        """Whether what belongs to a cluster of that name is ours; taking over is the cluster's own pass."""
+        cluster = self._caches.clusters.get(namespace, name)
+        if cluster is None:
+            return self._me == names.DEPLOYED
+        return self._verdict(cluster, now) is Verdict.SERVE
+
     def _not_ours(self, manifest: Manifest, now: datetime) -> Plan | None:
-        """What to do about a cluster that is not ours to serve; None for one that is."""
+        """What to do about a cluster or a job that is not ours to serve; None for one that is."""
         verdict = self._verdict(manifest, now)
         if verdict is Verdict.SERVE:
             return None
@@ -167,21 +205,33 @@ class Controllers:
     def _wire(self) -> None:
         self._caches.clusters.on(self._on_cluster)
         self._caches.groups.on(self._on_group)
+        self._caches.jobs.on(lambda old, new: self._on_resource(names.JOB, old, new))
+        self._caches.autoscalers.on(self._on_autoscaler)
         self._caches.pods.on(self._on_child("Pod", COALESCE))
         self._caches.services.on(self._on_child("Service", 0.0))
         self._caches.leases.on(self._on_lease)
 
     def _on_cluster(self, old: Manifest | None, new: Manifest | None) -> None:
         self._on_resource(names.CLUSTER, old, new)
+        self._on_child(names.CLUSTER, 0.0)(old, new)
         cluster = new or old or {}
-        where = (cluster["metadata"]["namespace"], cluster["metadata"]["name"])
         if old is None or new is None or _going(old) != _going(new):
-            for group in self._caches.groups.by(CLUSTER, where):
-                self._queue.add(_key(names.WORKER_GROUP, group))
+            self._wake_followers(cluster["metadata"]["namespace"], cluster["metadata"]["name"])
 
     def _on_group(self, old: Manifest | None, new: Manifest | None) -> None:
         self._on_resource(names.WORKER_GROUP, old, new)
         self._on_child(names.WORKER_GROUP, 0.0)(old, new)
+        if old is None or new is None or old["metadata"]["generation"] != new["metadata"]["generation"]:
+            group = new or old or {}
+            for each in self._caches.autoscalers.by(CLUSTER, (group["metadata"]["namespace"], spec_cluster(group))):
+                self._queue.add(_key(names.AUTOSCALER, each))
+
+    def _on_autoscaler(self, old: Manifest | None, new: Manifest | None) -> None:
+        self._on_resource(names.AUTOSCALER, old, new)
+        if old is None or new is None or _going(old) != _going(new):
+            # Another one may be the first now, and the cluster's own count flows only while there is none.
+            autoscaler = new or old or {}
+            self._wake_cluster(autoscaler["metadata"]["namespace"], spec_cluster(autoscaler) or "")
 
     def _on_resource(self, kind: str, old: Manifest | None, new: Manifest | None) -> None:
         if old is not None and new is None:
@@ -203,15 +253,18 @@ class Controllers:
                     self._expectations.seen_leaving(key, child["metadata"]["uid"])
                 self._queue.add_after(key, delay if key.kind == names.WORKER_GROUP else 0.0)
             if kind == "Pod" and _is_scheduler(child):
-                self._wake_groups(child)
+                # Its cluster's workers may start, or be asked about, now.
+                self._wake_followers(
+                    child["metadata"]["namespace"], child["metadata"]["labels"].get(names.CLUSTER_NAME)
+                )
 
         return on_change
 
-    def _wake_groups(self, scheduler: Manifest) -> None:
-        """A scheduler's Pod changed: its cluster's workers may start, or be asked about, now."""
-        meta = scheduler["metadata"]
-        for group in self._caches.groups.by(CLUSTER, (meta["namespace"], meta["labels"].get(names.CLUSTER_NAME))):
-            self._queue.add_after(_key(names.WORKER_GROUP, group), 0.0)
+    def _wake_followers(self, namespace: str, cluster: str) -> None:
+        """The groups and autoscalers of a cluster."""
+        for cache in (self._caches.groups, self._caches.autoscalers):
+            for each in cache.by(CLUSTER, (namespace, cluster)):
+                self._queue.add(_key(cache.kind, each))
 
     def _on_lease(self, old: Manifest | None, new: Manifest | None) -> None:
         lease = new or old or {}
@@ -226,8 +279,8 @@ class Controllers:
 
     def _wake_cluster(self, namespace: str, name: str) -> None:
         self._queue.add(Key(names.CLUSTER, namespace, name))
-        for group in self._caches.groups.by(CLUSTER, (namespace, name)):
-            self._queue.add(_key(names.WORKER_GROUP, group))
+        self._queue.add(Key(names.JOB, namespace, name))
+        self._wake_followers(namespace, name)
 
 
 def _key(kind: str, manifest: Manifest) -> Key:

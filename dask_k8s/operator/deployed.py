@@ -20,7 +20,7 @@ from dask_k8s.kube.credentials import Credentials
 from dask_k8s.kube.informer import Informer
 from dask_k8s.operator import Operator, Scope, probes
 from dask_k8s.operator.engine.election import Election, Terms
-from dask_k8s.settings import Timing
+from dask_k8s.settings import DEFAULT_MAX_WORKERS, Timing
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,8 @@ class Options:
         Where the Lease is held; None for where it belongs by itself.
     lease_duration
         Seconds after its last renewal until another may take the Lease.
+    max_workers
+        The most that an autoscaler may ask for.
     timing
         How long it waits for what.
     probes_port
@@ -53,6 +55,7 @@ class Options:
     namespaces: tuple[str, ...] | None
     lease_namespace: str | None = None
     lease_duration: float = Terms().duration
+    max_workers: int = DEFAULT_MAX_WORKERS
     timing: Timing = Timing()
     probes_port: int | None = None
     kubeconfig: str | None = None
@@ -75,6 +78,7 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
             Scope(namespaces=options.namespaces),
             _election(client, options),
             inside=client.credentials.in_cluster,
+            max_workers=options.max_workers,
             timing=options.timing,
         )
         async with _probes(operator, options.probes_port):

@@ -7,24 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from dask_k8s import diagnosis, metadata, names
+from dask_k8s.kinds.autoscaler import Autoscaler
 from dask_k8s.kinds.cluster import Cluster
 from dask_k8s.kinds.fields import moment
+from dask_k8s.kinds.job import Job
 from dask_k8s.kinds.value import Manifest, Ref
 from dask_k8s.kinds.worker_group import WorkerGroup
-from dask_k8s.manifests import container
-from dask_k8s.operator.caches import LABELS, OWNER, Cache, Caches
+from dask_k8s.operator.answers import Answers
+from dask_k8s.operator.caches import CLUSTER, LABELS, OWNER, Cache, Caches
 from dask_k8s.operator.engine.expectations import Expectations
 from dask_k8s.operator.engine.queue import Key
 from dask_k8s.operator.observed import (
     DefaultGroup,
     Drain,
     Home,
+    JobCluster,
     Known,
+    ObservedAutoscaler,
     ObservedCluster,
     ObservedGroup,
+    ObservedJob,
     Phase,
     Presence,
     SchedulerPod,
@@ -32,14 +37,15 @@ from dask_k8s.operator.observed import (
     Unasked,
     Worker,
 )
+from dask_k8s.operator.pods import ended_at, phase_of, restarts_of, runner_of
 from dask_k8s.operator.refusals import Refusals
 
 
 class SchedulerNews(Protocol):
     """What was heard from schedulers."""
 
-    def order(self, cluster: Ref) -> Unasked | Silent | Known[tuple[str, ...]]:
-        """A cluster's workers by IP address, those first that may leave first."""
+    def answers(self, cluster: Ref) -> Answers:
+        """What a cluster's scheduler said; its order has the workers by IP address."""
 
     def drain(self, pod: Ref) -> tuple[Drain, str] | None:
         """What became of a worker's drain, and why."""
@@ -56,7 +62,7 @@ class Observer:
 
     def group(self, key: Key, group: WorkerGroup, now: datetime, draw: str) -> ObservedGroup:
         """What there is of a worker group."""
-        home = self._home(group)
+        home = self._home(key.namespace, group.cluster)
         pods = list(self._caches.pods.by(OWNER, group.head.ref.uid))
         return ObservedGroup(
             home=home,
@@ -79,18 +85,65 @@ class Observer:
             service=self._presence(key, "Service", service),
             group=None if group is None else _default_group(group),
             group_presence=self._presence(key, names.WORKER_GROUP, group),
+            autoscaled=any(self._autoscalers(ref.namespace, ref.name)),
+            idle=self._news.answers(ref).idle,
             refusals=self._refusals.of(key),
         )
 
-    def _home(self, group: WorkerGroup) -> Home | None:
-        namespace = group.head.ref.namespace
-        cluster = self._caches.clusters.get(namespace, group.cluster)
+    def job(self, key: Key, job: Job) -> ObservedJob:
+        """What there is of a job."""
+        ref = job.head.ref
+        pod = self._own(self._caches.pods, ref, names.job_runner(ref.name))
+        cluster = self._caches.clusters.get(ref.namespace, names.job_cluster(ref.name))
+        ours = cluster is not None and metadata.controller_uid(cluster) == ref.uid
+        leaving = pod is not None and self._expectations.leaving(key, pod["metadata"]["uid"])
+        return ObservedJob(
+            runner=None if pod is None else runner_of(pod, Phase.LEAVING if leaving else phase_of(pod)),
+            runner_presence=self._presence(key, "Pod", pod),
+            cluster=None if cluster is None else self._job_cluster(key, cluster, ours=ours),
+            cluster_presence=self._presence(key, names.CLUSTER, cluster if ours else None),
+            refusals=self._refusals.of(key),
+        )
+
+    def autoscaler(self, key: Key, autoscaler: Autoscaler) -> ObservedAutoscaler:
+        """What an autoscaler has to know."""
+        home = self._home(key.namespace, autoscaler.cluster)
+        group = None
+        if home is not None:
+            group = self._own(self._caches.groups, home.ref, names.default_group(autoscaler.cluster))
+        return ObservedAutoscaler(
+            home=home,
+            group=None if group is None else Ref.to(group, names.WORKER_GROUP),
+            replicas=0 if group is None else _default_group(group).replicas,
+            first=min(self._autoscalers(key.namespace, autoscaler.cluster), default=("", autoscaler.head.ref.name))[1],
+            targets=Unasked() if home is None else self._news.answers(home.ref).targets,
+            refusals=self._refusals.of(key),
+        )
+
+    def _autoscalers(self, namespace: str, cluster: str) -> Iterator[tuple[str, str]]:
+        """Those of a cluster that are not going, as age and name: the oldest one serves it."""
+        for each in self._caches.autoscalers.by(CLUSTER, (namespace, cluster)):
+            if "deletionTimestamp" not in each["metadata"]:
+                yield each["metadata"]["creationTimestamp"], each["metadata"]["name"]
+
+    def _job_cluster(self, key: Key, cluster: Manifest, *, ours: bool) -> JobCluster:
+        ref = Ref.to(cluster, names.CLUSTER)
+        going = "deletionTimestamp" in cluster["metadata"] or self._expectations.leaving(key, ref.uid or "")
+        return JobCluster(ref=ref, ours=ours, leaving=going, status=cluster.get("status") or {})
+
+    def _home(self, namespace: str, name: str) -> Home | None:
+        cluster = self._caches.clusters.get(namespace, name)
         if cluster is None:
             return None
         ref = Ref.to(cluster, names.CLUSTER)
-        pod = self._own(self._caches.pods, ref, names.scheduler_pod(group.cluster))
-        scheduled = pod is not None and "nodeName" in pod["spec"] and "deletionTimestamp" not in pod["metadata"]
-        return Home(ref=ref, deleting="deletionTimestamp" in cluster["metadata"], scheduled=scheduled)
+        pod = self._own(self._caches.pods, ref, names.scheduler_pod(name))
+        there = pod is not None and "deletionTimestamp" not in pod["metadata"]
+        return Home(
+            ref=ref,
+            deleting="deletionTimestamp" in cluster["metadata"],
+            scheduled=pod is not None and there and "nodeName" in pod["spec"],
+            ready=pod is not None and phase_of(pod) is Phase.READY,
+        )
 
     def _worker(self, key: Key, pod: Manifest) -> Worker:
         # Without the version: the kubelet writes a Pod's status all the time, and the uid is precondition enough.
@@ -103,7 +156,7 @@ class Observer:
             phase=Phase.LEAVING if self._expectations.leaving(key, meta["uid"]) else phase_of(pod),
             template=meta["annotations"].get(names.TEMPLATE_HASH, ""),
             created=moment(meta["creationTimestamp"]),
-            ended=_ended(pod),
+            ended=ended_at(pod),
             retiring_since=None if retiring is None else moment(retiring),
             drain=drain,
             refused=refused,
@@ -134,7 +187,7 @@ class Observer:
 
         A Pod with several workers stands where its last one does.
         """
-        order = self._news.order(cluster)
+        order = self._news.answers(cluster).order
         if not isinstance(order, Known):
             return order
         last = {address: position for position, address in enumerate(order.answer)}
@@ -143,10 +196,10 @@ class Observer:
         }
         return Known(at=order.at, answer=tuple(sorted(joined, key=joined.__getitem__)))
 
-    def _own(self, cache: Cache, cluster: Ref, name: str) -> Manifest | None:
-        """A cluster's object; one of that name that another controls is none."""
-        found = cache.get(cluster.namespace, name)
-        return found if found is not None and metadata.controller_uid(found) == cluster.uid else None
+    def _own(self, cache: Cache, owner: Ref, name: str) -> Manifest | None:
+        """An object of a cluster or a job; one of that name that another controls is none."""
+        found = cache.get(owner.namespace, name)
+        return found if found is not None and metadata.controller_uid(found) == owner.uid else None
 
     def _presence(self, key: Key, kind: str, manifest: Manifest | None) -> Presence:
         if manifest is not None:
@@ -162,43 +215,10 @@ class Observer:
             ref=ref,
             phase=Phase.LEAVING if leaving else phase_of(pod),
             scheduled="nodeName" in pod["spec"],
-            restarts=_restarts(pod, cluster),
+            restarts=restarts_of(pod, cluster),
             address=pod["status"].get("podIP"),
             trouble=diagnosis.of_pod(pod),
         )
-
-
-def phase_of(pod: Manifest) -> Phase:
-    """Where a Pod stands, from its slimmed JSON."""
-    status = pod["status"]
-    if "deletionTimestamp" in pod["metadata"]:
-        return Phase.LEAVING
-    if status.get("phase") in ("Succeeded", "Failed"):
-        return Phase.ENDED
-    if any(each["type"] == "Ready" and each["status"] == "True" for each in status["conditions"]):
-        return Phase.READY
-    return Phase.RUNNING if any(map(_has_run, status["containerStatuses"])) else Phase.PENDING
-
-
-def _has_run(status: Manifest) -> bool:
-    states = {**(status.get("state") or {}), **(status.get("lastState") or {})}
-    return "running" in states or "terminated" in states or status.get("restartCount", 0) > 0
-
-
-def _ended(pod: Manifest) -> datetime | None:
-    """When the last of its containers ended."""
-    if pod["status"].get("phase") not in ("Succeeded", "Failed"):
-        return None
-    states = ((each.get("state") or {}).get("terminated") or {} for each in pod["status"]["containerStatuses"])
-    return max((moment(state["finishedAt"]) for state in states if state.get("finishedAt")), default=None)
-
-
-def _restarts(pod: Manifest, cluster: Cluster) -> int:
-    """Of the Dask container alone: a sidecar that is started again loses no state."""
-    containers = cluster.spec.scheduler.template.spec["containers"]
-    name = containers[container.main_container(containers, container.Program.SCHEDULER)]["name"]
-    statuses: list[dict[str, Any]] = pod["status"]["containerStatuses"]
-    return next((each.get("restartCount", 0) for each in statuses if each.get("name") == name), 0)
 
 
 def _default_group(group: Manifest) -> DefaultGroup:

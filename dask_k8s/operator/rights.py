@@ -28,21 +28,30 @@ class Right:
 _READ = ("get", "list", "watch")
 
 RIGHTS: tuple[Right, ...] = (
-    Right(group="kubernetes.dask.org", resource="daskclusters", verbs=_READ),
+    Right(group="kubernetes.dask.org", resource="daskclusters", verbs=(*_READ, "delete")),
     Right(group="kubernetes.dask.org", resource="daskclusters/status", verbs=("patch",)),
     Right(group="kubernetes.dask.org", resource="daskworkergroups", verbs=(*_READ, "create", "patch")),
     Right(group="kubernetes.dask.org", resource="daskworkergroups/status", verbs=("patch",)),
+    Right(group="kubernetes.dask.org", resource="daskautoscalers", verbs=(*_READ, "patch")),
+    Right(group="kubernetes.dask.org", resource="daskautoscalers/status", verbs=("patch",)),
     Right(group="", resource="pods", verbs=(*_READ, "create", "patch", "delete")),
     Right(group="", resource="services", verbs=(*_READ, "create")),
     Right(group="", resource="events", verbs=("get", "create", "patch")),
     Right(group="coordination.k8s.io", resource="leases", verbs=(*_READ, "create", "update", "patch", "delete")),
 )
-"""What an operator needs in each namespace that it serves."""
+"""What an operator needs for clusters, in each namespace that it serves."""
+
+JOBS: tuple[Right, ...] = (
+    Right(group="kubernetes.dask.org", resource="daskjobs", verbs=_READ),
+    Right(group="kubernetes.dask.org", resource="daskjobs/status", verbs=("patch",)),
+    Right(group="kubernetes.dask.org", resource="daskclusters", verbs=("create",)),
+)
+"""What it needs beside that for jobs, which an embedded operator does not serve."""
 
 FORWARDING = Right(group="", resource="pods/portforward", verbs=("get", "create"))
 """What it needs beside that where it stands outside the cluster network."""
 
 
-def rules(rights: tuple[Right, ...] = RIGHTS) -> list[dict[str, Any]]:
+def rules(rights: tuple[Right, ...]) -> list[dict[str, Any]]:
     """The rules of a Role or ClusterRole."""
     return [{"apiGroups": [right.group], "resources": [right.resource], "verbs": list(right.verbs)} for right in rights]

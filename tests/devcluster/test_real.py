@@ -35,7 +35,7 @@ while True:
             raise
         time.sleep(0.2)
 """
-"""Asks again for a while: that a Service leads to a Pod that is ready is promised by Kubernetes for soon, not for now."""
+"""Asks again for a while: a Service leads to a Pod soon after that is ready, and not at once."""
 
 
 def wait_until(condition: Callable[[], bool], within: float) -> bool:

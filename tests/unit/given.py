@@ -10,7 +10,9 @@ from typing import Any
 import yaml
 
 from dask_k8s.cluster.spec import make_cluster_spec, make_worker_spec
+from dask_k8s.kinds.autoscaler import Autoscaler
 from dask_k8s.kinds.cluster import Cluster
+from dask_k8s.kinds.job import Job
 from dask_k8s.kinds.value import Ref
 from dask_k8s.kinds.worker_group import WorkerGroup
 from dask_k8s.operator.observed import Home, Known, ObservedGroup, Phase, Refusal, Silent, Unasked, Worker
@@ -77,8 +79,56 @@ def group(
     return WorkerGroup.from_manifest({**manifest, "status": status or {}})
 
 
+def job_manifest(*, metadata: Mapping[str, Any] | None = None, **pod: Any) -> dict[str, Any]:
+    """A DaskJob ``simple`` as it is read; keywords lie over its ``spec.job.spec``."""
+    runner = {"containers": [{"name": "job", "image": "dask", "args": ["python", "work.py"]}], **pod}
+    return read_back(
+        {
+            "apiVersion": "kubernetes.dask.org/v1",
+            "kind": "DaskJob",
+            "metadata": {"name": "simple", **(metadata or {})},
+            "spec": {"job": {"spec": runner}, "cluster": {"spec": make_cluster_spec("simple", image="dask")["spec"]}},
+        },
+        uid="uid-3",
+    )
+
+
+def job(*, metadata: Mapping[str, Any] | None = None, status: Mapping[str, Any] | None = None, **pod: Any) -> Job:
+    """The same as a value."""
+    return Job.from_manifest({**job_manifest(metadata=metadata, **pod), "status": status or {}})
+
+
+def autoscaler_manifest(
+    *, metadata: Mapping[str, Any] | None = None, owned: bool = True, **spec: Any
+) -> dict[str, Any]:
+    """A DaskAutoscaler ``simple`` as it is read; keywords lie over its spec."""
+    owner = {"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", "name": "simple", "uid": "uid-1"}
+    owners = {"ownerReferences": [{**owner, "controller": True}]} if owned else {}
+    return read_back(
+        {
+            "apiVersion": "kubernetes.dask.org/v1",
+            "kind": "DaskAutoscaler",
+            "metadata": {"name": "simple", **owners, **(metadata or {})},
+            "spec": {"cluster": "simple", "minimum": 1, "maximum": 10, **spec},
+        },
+        uid="uid-4",
+    )
+
+
+def autoscaler(
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    owned: bool = True,
+    status: Mapping[str, Any] | None = None,
+    **spec: Any,
+) -> Autoscaler:
+    """The same as a value."""
+    manifest = autoscaler_manifest(metadata=metadata, owned=owned, **spec)
+    return Autoscaler.from_manifest({**manifest, "status": status or {}})
+
+
 CLUSTER = Ref(kind="DaskCluster", namespace="default", name="simple", uid="uid-1")
-HOME = Home(ref=CLUSTER, deleting=False, scheduled=True)
+HOME = Home(ref=CLUSTER, deleting=False, scheduled=True, ready=True)
 
 
 def pod(name: str) -> Ref:

@@ -79,7 +79,7 @@ class GroupWorld:
     def apply(self, made: Plan, actions: Iterable[Action]) -> None:
         """Write a plan's status and carry out some of its actions."""
         self.manifest["status"] = made.status
-        self.asked = Ask.ORDER in made.ask
+        self.asked = any(question.ask is Ask.ORDER for question in made.ask)
         for action in actions:
             self._do(action)
 
@@ -170,6 +170,8 @@ class ClusterWorld:
             service=self.parts["Service"],
             group=self._group() if self.parts[names.WORKER_GROUP] in there else None,
             group_presence=self.parts[names.WORKER_GROUP],
+            autoscaled=False,
+            idle=Unasked(),
             refusals=(),
         )
 

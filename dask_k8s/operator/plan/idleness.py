@@ -87,7 +87,7 @@ def deadlines(idleness: Idleness, now: datetime) -> Iterator[datetime]:
     """The moments at which there is something new to say or do."""
     if idleness.counts and idleness.ends is not None and idleness.since is not None:
         moments = (idleness.ends - NEAR, warns_at(idleness), idleness.ends)
-        yield from (moment for moment in moments if moment > now)
+        yield from (moment for moment in moments if moment is not None and moment > now)
         if now >= idleness.ends:
             yield now + timedelta(seconds=OFTEN)
 
@@ -103,10 +103,14 @@ def condition(cluster: Cluster, observed: ObservedCluster, idleness: Idleness, n
     """That the cluster goes soon, or why the time does not count."""
     timeout = cluster.spec.idle_timeout
     if timeout and serves_job(cluster):
-        message = "spec.idleTimeout does not count while the cluster's DaskJob runs; the cluster goes with the job's end."
+        message = (
+            "spec.idleTimeout does not count while the cluster's DaskJob runs; the cluster goes with the job's end."
+        )
         yield Condition(type=Type.IDLE, holds=False, reason="ServesJob", message=message)
     elif idleness.counts and isinstance(observed.idle, Silent):
-        message = f"Whether the cluster is idle is not known since {timestamp(observed.idle.since)}: {observed.idle.why}"
+        message = (
+            f"Whether the cluster is idle is not known since {timestamp(observed.idle.since)}: {observed.idle.why}"
+        )
         yield Condition(type=Type.IDLE, holds=False, reason="SchedulerSilent", message=message)
     elif idleness.over and idleness.since is not None:
         message = f"Without work since {timestamp(idleness.since)}: deleted after {timeout} s (spec.idleTimeout)."

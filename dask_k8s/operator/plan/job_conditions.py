@@ -63,7 +63,7 @@ def _work(observed: ObservedJob, attempts: Attempts, now: datetime) -> tuple[str
     if runner.waits_for:
         beside = ", ".join(runner.waits_for)
         return "WaitingForSidecars", (
-            f"The runner's first container succeeded, and {beside} still runs: a job ends when all of its containers do. "
+            f"The runner's first container succeeded, and {beside} still runs: a job ends when all containers do. "
             "What should not be waited for belongs into initContainers with restartPolicy: Always."
         )
     return "RunnerRuns", "The runner runs."

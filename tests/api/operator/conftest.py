@@ -172,7 +172,9 @@ def serve(world: World) -> Serve:
             final=names.DEPLOYED if cluster else None,
         )
         scope = Scope(namespaces=(world.namespace,), cluster=cluster)
-        async with Operator(world.client, scope, election, me=me, inside=True, timing=A_TENTH) as operator:
+        async with Operator(
+            world.client, scope, election, me=me, inside=True, max_workers=20, timing=A_TENTH
+        ) as operator:
             async with asyncio.timeout(DEADLINE):
                 await operator.serving.wait()
             yield operator

@@ -12,7 +12,7 @@ from dask_k8s import names
 from dask_k8s.cli import manifest
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube import resources
-from dask_k8s.operator.rights import FORWARDING, RIGHTS, Right
+from dask_k8s.operator.rights import FORWARDING, JOBS, RIGHTS, Right
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 
@@ -57,7 +57,7 @@ def test_the_shipped_file_reads_as_what_is_installed() -> None:
 
 def test_the_operator_may_what_it_does_and_no_more() -> None:
     """Its ClusterRole is the list of the verbs that the code uses."""
-    assert granted(of_kind("ClusterRole", manifest.operator())) == asked(*RIGHTS)
+    assert granted(of_kind("ClusterRole", manifest.operator())) == asked(*RIGHTS, *JOBS)
 
 
 def test_who_embeds_an_operator_may_what_it_does() -> None:
@@ -70,7 +70,8 @@ def test_who_embeds_an_operator_may_what_it_does() -> None:
 def test_people_make_no_pods_themselves() -> None:
     """With a deployed operator, people write Dask's kinds alone, and port-forwards."""
     written = {(group, resource) for group, resource, verb in granted(manifest.roles()[0]) if verb == "create"}
-    assert written == {(names.GROUP, "daskclusters"), (names.GROUP, "daskworkergroups"), ("", "pods/portforward")}
+    kinds = ("daskclusters", "daskworkergroups", "daskjobs", "daskautoscalers")
+    assert written == {*((names.GROUP, kind) for kind in kinds), ("", "pods/portforward")}
 
 
 def test_each_resource_is_in_a_role_once() -> None:

@@ -13,15 +13,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dask_k8s.errors import InvalidResource
+from dask_k8s.kinds.autoscaler import Autoscaler
 from dask_k8s.kinds.cluster import Cluster
 from dask_k8s.kinds.fields import moment
+from dask_k8s.kinds.job import Job
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kinds.worker_group import WorkerGroup
 from tests.unit import crds
 from tests.unit import given as g
 
-Parse = Callable[[Manifest], Cluster | WorkerGroup]
-PARSERS: dict[str, Parse] = {"daskclusters": Cluster.from_manifest, "daskworkergroups": WorkerGroup.from_manifest}
+Parse = Callable[[Manifest], Cluster | WorkerGroup | Job | Autoscaler]
+PARSERS: dict[str, Parse] = {
+    "daskclusters": Cluster.from_manifest,
+    "daskworkergroups": WorkerGroup.from_manifest,
+    "daskjobs": Job.from_manifest,
+    "daskautoscalers": Autoscaler.from_manifest,
+}
+REQUIRED = {
+    "daskclusters": ["spec", "spec.worker", "spec.worker.spec", "spec.scheduler.service", "metadata", "metadata.name"],
+    "daskworkergroups": ["spec", "spec.cluster", "spec.worker", "spec.worker.spec", "metadata", "metadata.name"],
+    "daskjobs": ["spec", "spec.job", "spec.job.spec", "spec.cluster", "spec.cluster.spec", "spec.cluster.spec.worker"],
+    "daskautoscalers": ["spec", "spec.cluster", "metadata", "metadata.name"],
+}
 HEAD = {
     "metadata.name": "string",
     "metadata.namespace": "string",
@@ -41,12 +54,23 @@ def _manifest(plural: str) -> dict[str, Any]:
     """A good resource with every optional object in it."""
     if plural == "daskclusters":
         return g.cluster_manifest(worker=_with_metadata("worker"), scheduler=_with_metadata("scheduler"))
+    if plural == "daskjobs":
+        manifest = _replaced(
+            g.job_manifest(), "spec.cluster", {"spec": _manifest("daskclusters")["spec"], **_metadata()}
+        )
+        return _replaced(manifest, "spec.job", {**manifest["spec"]["job"], **_metadata()})
+    if plural == "daskautoscalers":
+        return g.autoscaler_manifest(scaleDown={})
     return _replaced(g.group_manifest(), "spec.worker", _with_metadata("worker"))
+
+
+def _metadata() -> dict[str, Any]:
+    return {"metadata": {"labels": {}, "annotations": {}}}
 
 
 def _with_metadata(part: str) -> dict[str, Any]:
     made: dict[str, Any] = g.cluster_manifest()["spec"][part]
-    return {**made, "metadata": {"labels": {}, "annotations": {}}}
+    return {**made, **_metadata()}
 
 
 def _typed_fields() -> Iterator[tuple[str, str, str]]:
@@ -81,8 +105,7 @@ def test_a_field_of_a_wrong_type_is_named(plural: str, path: str, kind: str) -> 
     assert "must be" in caught.value.problem
 
 
-@pytest.mark.parametrize("plural", PARSERS)
-@pytest.mark.parametrize("path", ["spec", "spec.worker", "spec.worker.spec", "metadata", "metadata.name"])
+@pytest.mark.parametrize(("plural", "path"), [(plural, path) for plural, paths in REQUIRED.items() for path in paths])
 @pytest.mark.parametrize("absent", ["null", "missing"])
 def test_a_required_field_that_is_missing_is_named(plural: str, path: str, absent: str) -> None:
     """Null is what an absent field may look like, and is no value."""
@@ -115,6 +138,10 @@ def test_a_required_field_that_is_missing_is_named(plural: str, path: str, absen
         ("daskclusters", "metadata.ownerReferences", [{"kind": "Job"}], "is required"),
         ("daskworkergroups", "spec.cluster", "", "must not be empty"),
         ("daskworkergroups", "metadata.name", "a" * 64, "at most 63"),
+        ("daskjobs", "metadata.name", "a" * 54, "at most 53"),
+        ("daskjobs", "spec.job.spec.restartPolicy", "Always", "OnFailure or Never"),
+        ("daskjobs", "spec.cluster.spec.worker.replicas", -1, "0 or more"),
+        ("daskautoscalers", "spec.maximum", 0, "at least spec.minimum, which is 1"),
     ],
 )
 def test_a_bad_content_is_told_in_a_sentence(plural: str, path: str, content: object, problem: str) -> None:
@@ -145,7 +172,7 @@ def test_whatever_json_comes_is_read_or_refused(plural: str, data: st.DataObject
         except (TypeError, AttributeError, IndexError, KeyError):
             continue  # an earlier replacement left nothing below which this one could stand
     with suppress(InvalidResource):
-        assert PARSERS[plural](manifest).worker.replicas >= 0
+        assert PARSERS[plural](manifest).head.ref.name
 
 
 @given(st.sampled_from(sorted(PARSERS)), json_values)

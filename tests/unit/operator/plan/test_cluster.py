@@ -9,7 +9,17 @@ import pytest
 from dask_k8s.diagnosis import Cause, Diagnosis
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.operator.actions import NOTHING, Create, Delete, Patch, Plan
-from dask_k8s.operator.observed import DefaultGroup, ObservedCluster, Phase, Presence, Refusal, SchedulerPod
+from dask_k8s.operator.observed import (
+    DefaultGroup,
+    Known,
+    ObservedCluster,
+    Phase,
+    Presence,
+    Refusal,
+    SchedulerPod,
+    Silent,
+    Unasked,
+)
 from dask_k8s.operator.plan.cluster import plan
 from tests.unit import given as g
 from tests.unit.given import NOW, cluster, later
@@ -35,6 +45,9 @@ def default(replicas: int = 3, flowed: int | None = 3, **status: Any) -> Default
     return DefaultGroup(ref=GROUP_REF, replicas=replicas, flowed=flowed, status=status)
 
 
+UNASKED = Unasked()
+
+
 def observed(
     pod: SchedulerPod | None = None,
     presence: Presence = THERE,
@@ -43,6 +56,8 @@ def observed(
     group: DefaultGroup | None = None,
     group_presence: Presence = THERE,
     refusals: tuple[Refusal, ...] = (),
+    autoscaled: bool = False,
+    idle: Unasked | Silent | Known[str | None] = UNASKED,
 ) -> ObservedCluster:
     """What there is of a cluster: everything, but for what a row says."""
     return ObservedCluster(
@@ -51,6 +66,8 @@ def observed(
         service=service,
         group=group or (default() if group_presence is THERE else None),
         group_presence=group_presence,
+        autoscaled=autoscaled,
+        idle=idle,
         refusals=refusals,
     )
 
@@ -265,13 +282,6 @@ def test_conditions(there: ObservedCluster, kind: str, status: str, reason: str)
     """What ``kubectl describe`` shows."""
     found = condition(plan(cluster(), there, NOW), kind)
     assert (found["status"], found["reason"]) == (status, reason)
-
-
-def test_an_idle_timeout_is_accepted_and_told_to_be_ignored() -> None:
-    """Silently doing nothing would cost somebody money."""
-    assert condition(plan(cluster(idleTimeout=5), observed(), NOW), "IdleTimeoutIgnored")["reason"] == "NotSupportedYet"
-    kinds = [each["type"] for each in status_of(plan(cluster(), observed(), NOW))["conditions"]]
-    assert kinds == ["SchedulerReady", "WorkersReady", "Progressing", "Degraded"]
 
 
 def test_an_old_script_in_a_shells_text_is_told() -> None:

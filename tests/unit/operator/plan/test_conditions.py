@@ -45,7 +45,7 @@ def test_the_time_moves_only_with_the_status(before: dict[str, Any] | None, new:
 def test_foreign_types_are_kept_as_they_are() -> None:
     """Another controller's condition stays, unknown fields included; ours that is not wanted any more goes."""
     foreign = {"type": "example.org/Approved", "status": "True", "theirs": {"x": 1}}
-    ours = written(kind="IdleTimeoutIgnored")
+    ours = written(kind="SchedulerStateLost")
     after = merged({"conditions": [foreign, ours]}, [wanted()], NOW, generation=1)
     assert [each["type"] for each in after] == ["Progressing", "example.org/Approved"]
     assert after[1] == foreign
@@ -78,7 +78,8 @@ def test_warnings_are_what_somebody_may_have_to_act_on(kind: Type, holds: bool) 
     (event,) = changes(
         {"conditions": [written("False" if holds else "True", kind=kind.value)]}, [wanted(holds, kind=kind)]
     )
-    assert event.warning == (holds and kind in ("Degraded", "SchedulerStateLost", "CommandNotRewritten"))
+    good = ("SchedulerReady", "WorkersReady", "Progressing", "Complete", "ScalingActive", "ScalingLimited")
+    assert event.warning == (holds and kind not in good)
 
 
 def test_a_message_fits_into_the_api() -> None:

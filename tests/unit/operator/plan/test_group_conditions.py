@@ -29,7 +29,7 @@ def test_the_status_counts_what_is_there() -> None:
 TROUBLE = Diagnosis(
     cause=Cause.UNSCHEDULABLE, pod="p", sentence="Pod p fits on no node.", mend="Ask for less.", final=False
 )
-NO_NODE = Home(ref=g.CLUSTER, deleting=False, scheduled=False)
+NO_NODE = Home(ref=g.CLUSTER, deleting=False, scheduled=False, ready=False)
 
 CONDITIONS: list[tuple[str, int, ObservedGroup, str, str, str, str]] = [
     ("all are ready", 1, observed(a), "WorkersReady", "True", "AllReady", "1 of 1 workers are ready."),

@@ -8,7 +8,7 @@ import pytest
 
 from dask_k8s.kinds.value import Ref
 from dask_k8s.kinds.worker_group import WorkerGroup
-from dask_k8s.operator.actions import NOTHING, Ask, Create, Patch, Retire
+from dask_k8s.operator.actions import NOTHING, Ask, Create, Patch, Question, Retire
 from dask_k8s.operator.observed import Drain, Home, ObservedGroup, Phase, Refusal, Silent, Unasked, Worker
 from dask_k8s.operator.plan.worker_group import plan
 from tests.unit import given as g
@@ -31,7 +31,7 @@ JOINERS = [
     (
         "no worker starts before the scheduler has a node",
         2,
-        observed(home=Home(ref=g.CLUSTER, deleting=False, scheduled=False)),
+        observed(home=Home(ref=g.CLUSTER, deleting=False, scheduled=False, ready=False)),
         [],
     ),
     (
@@ -114,7 +114,7 @@ def test_leavers(_fact: str, replicas: int, there: ObservedGroup, expected: list
     """Who leaves, and whether the scheduler has to be asked."""
     made = plan(group(replicas=replicas), there, NOW)
     assert deeds(made) == expected
-    assert made.ask == (frozenset({Ask.ORDER}) if asks else frozenset())
+    assert made.ask == (frozenset({Question(ask=Ask.ORDER)}) if asks else frozenset())
 
 
 @pytest.mark.parametrize(("_fact", "replicas", "there", "expected"), DRAINED, ids=[row[0] for row in DRAINED])
@@ -158,7 +158,7 @@ def test_new_names_come_from_the_draw() -> None:
     ("one", "there"),
     [
         (group(metadata={"deletionTimestamp": g.CREATED}), observed()),
-        (group(), observed(home=Home(ref=g.CLUSTER, deleting=True, scheduled=True))),
+        (group(), observed(home=Home(ref=g.CLUSTER, deleting=True, scheduled=True, ready=True))),
     ],
     ids=["group", "cluster"],
 )

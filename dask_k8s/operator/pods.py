@@ -1,0 +1,140 @@
+"""Where a Pod stands and how it ended, from its slimmed JSON: PURE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from dask_k8s import diagnosis
+from dask_k8s.kinds.cluster import Cluster
+from dask_k8s.kinds.fields import moment
+from dask_k8s.kinds.value import Manifest, Ref
+from dask_k8s.manifests import container
+from dask_k8s.operator.observed import Ending, Phase, Runner
+
+_UNTOLD = "ContainerStatusUnknown"
+"""The kubelet's word for a container that vanished: its node began anew under it."""
+
+_PROGRAMS_OWN_END = frozenset({"DeadlineExceeded"})
+"""Reasons of a Pod's failure that stand in its own spec."""
+
+
+def phase_of(pod: Manifest) -> Phase:
+    """Where a Pod stands."""
+    status = pod["status"]
+    if "deletionTimestamp" in pod["metadata"]:
+        return Phase.LEAVING
+    if status.get("phase") in ("Succeeded", "Failed"):
+        return Phase.ENDED
+    if any(each["type"] == "Ready" and each["status"] == "True" for each in status["conditions"]):
+        return Phase.READY
+    return Phase.RUNNING if any(map(_has_run, status["containerStatuses"])) else Phase.PENDING
+
+
+def ended_at(pod: Manifest) -> datetime | None:
+    """When the last of its containers ended, for a Pod that has ended."""
+    if pod["status"].get("phase") not in ("Succeeded", "Failed"):
+        return None
+    ends = (end["finishedAt"] for end in _ends(pod) if end.get("finishedAt"))
+    return max((moment(end) for end in ends), default=None)
+
+
+def restarts_of(pod: Manifest, cluster: Cluster) -> int:
+    """How often its Dask container was started again: a sidecar that is started again loses no state."""
+    containers = cluster.spec.scheduler.template.spec["containers"]
+    name = containers[container.main_container(containers, container.Program.SCHEDULER)]["name"]
+    statuses: list[dict[str, Any]] = pod["status"]["containerStatuses"]
+    return next((each.get("restartCount", 0) for each in statuses if each.get("name") == name), 0)
+
+
+def runner_of(pod: Manifest, phase: Phase) -> Runner:
+    """A job's runner.
+
+    How a Pod ends that is being deleted says nothing of its program: one that is told to end may well exit with 0.
+    """
+    meta, statuses = pod["metadata"], pod["status"]["containerStatuses"]
+    return Runner(
+        ref=Ref(kind="Pod", namespace=meta["namespace"], name=meta["name"], uid=meta["uid"]),
+        phase=phase,
+        created=moment(meta["creationTimestamp"]),
+        started=min(_starts(pod), default=None),
+        ending=None if phase is Phase.LEAVING else _ending(pod),
+        ended=ended_at(pod),
+        why=_why(pod),
+        restarts=sum(each.get("restartCount", 0) for each in statuses),
+        waits_for=_still_running(pod),
+        trouble=diagnosis.of_pod(pod),
+    )
+
+
+def _ending(pod: Manifest) -> Ending | None:
+    status = pod["status"]
+    if status.get("phase") == "Succeeded":
+        return Ending.SUCCEEDED
+    if status.get("phase") != "Failed":
+        return None
+    return Ending.LOST if _was_taken_away(pod) else Ending.FAILED
+
+
+def _was_taken_away(pod: Manifest) -> bool:
+    """Whether a Pod failed for another reason than its program: the node's need, its loss, its refusal."""
+    status = pod["status"]
+    if any(each["type"] == "DisruptionTarget" and each["status"] == "True" for each in status["conditions"]):
+        return True
+    if status.get("reason"):
+        return status["reason"] not in _PROGRAMS_OWN_END
+    ends = list(_ends(pod))
+    return not ends or any(end.get("reason") == _UNTOLD for end in ends)
+
+
+def _why(pod: Manifest) -> str:
+    """What ended it, or what ended it before it was started again, in the kubelet's words."""
+    status = pod["status"]
+    if status.get("reason"):
+        return f"{status['reason']}: {status.get('message', '')}".rstrip(": ")
+    ends = [(each["name"], end) for each in status["containerStatuses"] if (end := _last_end(each))]
+    failed = [(name, end) for name, end in ends if end.get("exitCode") != 0]
+    if not failed:
+        return ""
+    name, end = max(failed, key=lambda each: each[1].get("finishedAt") or "")
+    words = f" ({end['reason']})" if end.get("reason") else ""
+    message = f": {end['message'].strip()}" if end.get("message") else "."
+    return f"Container {name} ended with exit code {end.get('exitCode')}{words}{message}"
+
+
+def _still_running(pod: Manifest) -> tuple[str, ...]:
+    """Those beside the first container, when that has succeeded and will not be started again."""
+    statuses = {each["name"]: each.get("state") or {} for each in pod["status"]["containerStatuses"]}
+    first = pod["spec"].get("containers", [""])[0]
+    if statuses.get(first, {}).get("terminated", {}).get("exitCode") != 0:
+        return ()
+    return tuple(name for name, state in statuses.items() if "running" in state)
+
+
+def _has_run(status: Manifest) -> bool:
+    states = {**(status.get("state") or {}), **(status.get("lastState") or {})}
+    return "running" in states or "terminated" in states or status.get("restartCount", 0) > 0
+
+
+def _starts(pod: Manifest) -> Iterator[datetime]:
+    for each in pod["status"]["containerStatuses"]:
+        for state in ("state", "lastState"):
+            for word in ("running", "terminated"):
+                if started := ((each.get(state) or {}).get(word) or {}).get("startedAt"):
+                    yield moment(started)
+
+
+def _ends(pod: Manifest) -> Iterator[Manifest]:
+    """How its containers ended, of those that did."""
+    for each in pod["status"]["containerStatuses"]:
+        if end := (each.get("state") or {}).get("terminated"):
+            yield end
+
+
+def _last_end(status: Manifest) -> Manifest | None:
+    for state in ("state", "lastState"):
+        end: Manifest | None = (status.get(state) or {}).get("terminated")
+        if end:
+            return end
+    return None
