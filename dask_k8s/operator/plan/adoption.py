@@ -1,4 +1,4 @@
-"""What names a cluster becomes the cluster's own: it is deleted with it."""
+"""What names a cluster becomes the cluster's own, and is deleted with it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from dask_k8s import metadata, names
 from dask_k8s.kinds.resource import Head
 from dask_k8s.operator.actions import Patch
 from dask_k8s.operator.observed import Home
+
+
+def follows_the_dead(head: Head, home: Home | None) -> bool:
+    """Whether it belongs to a cluster that is gone, or is going: nothing is done, and the garbage collector comes."""
+    if home is not None:
+        return home.deleting
+    controller = metadata.controller_of(head.owners)
+    return controller is not None and controller.get("kind") == names.CLUSTER
 
 
 def adopted(head: Head, home: Home) -> Iterator[Patch]:

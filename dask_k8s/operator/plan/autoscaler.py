@@ -18,7 +18,7 @@ from dask_k8s.kinds.value import value
 from dask_k8s.operator.actions import NOTHING, Action, Ask, Patch, Plan, Question
 from dask_k8s.operator.observed import Home, Known, ObservedAutoscaler, Silent, Targets
 from dask_k8s.operator.plan import conditions
-from dask_k8s.operator.plan.adoption import adopted
+from dask_k8s.operator.plan.adoption import adopted, follows_the_dead
 from dask_k8s.operator.plan.conditions import SOUND, Condition, Type, degraded, timestamp
 
 
@@ -48,7 +48,7 @@ def plan(autoscaler: Autoscaler, observed: ObservedAutoscaler, limit: int, now: 
         The operator's own: no scheduler, which is a user's program, gets more.
     """
     home = observed.home
-    if autoscaler.head.deleting or (home is not None and home.deleting):
+    if autoscaler.head.deleting or follows_the_dead(autoscaler.head, home):
         return NOTHING
     serves = home is not None and observed.first == autoscaler.head.ref.name
     decision = _decision(autoscaler, observed, limit, now) if serves else None

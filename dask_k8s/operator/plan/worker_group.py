@@ -12,13 +12,13 @@ from dask_k8s.manifests.worker import worker_pod
 from dask_k8s.operator.actions import NOTHING, Action, Ask, Create, Delete, Patch, Plan, Question
 from dask_k8s.operator.observed import Home, ObservedGroup, Phase, Worker
 from dask_k8s.operator.plan import conditions, group_conditions, leavers, replacement
-from dask_k8s.operator.plan.adoption import adopted
+from dask_k8s.operator.plan.adoption import adopted, follows_the_dead
 
 
 def plan(group: WorkerGroup, observed: ObservedGroup, now: datetime) -> Plan:
     """What brings the group from what there is to what it asks for."""
     home = observed.home
-    if group.head.deleting or (home is not None and home.deleting):
+    if group.head.deleting or follows_the_dead(group.head, home):
         return NOTHING
     surplus = sum(worker.stays for worker in observed.workers) - group.worker.replicas
     ends = replacement.counted(replacement.EarlyEnds.read(group.status), observed.workers, now)

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from dask_k8s.diagnosis import Cause, Diagnosis
-from dask_k8s.kinds.value import Manifest
 from dask_k8s.operator.actions import NOTHING, Create, Delete, Patch, Plan
 from dask_k8s.operator.observed import (
     DefaultGroup,
@@ -23,6 +22,7 @@ from dask_k8s.operator.observed import (
 from dask_k8s.operator.plan.cluster import plan
 from tests.unit import given as g
 from tests.unit.given import NOW, cluster, later
+from tests.unit.operator.plan.words import condition, status_of
 
 GROUP_REF = g.group().head.ref
 THERE, ABSENT, EXPECTED, LEAVING = Presence.THERE, Presence.ABSENT, Presence.EXPECTED, Presence.LEAVING
@@ -174,16 +174,6 @@ PHASES = [
 def test_phases(there: ObservedCluster, phase: str) -> None:
     """The peer's four words."""
     assert status_of(plan(cluster(), there, NOW))["phase"] == phase
-
-
-def status_of(made: Plan) -> Manifest:
-    assert made.status is not None
-    return made.status
-
-
-def condition(made: Plan, wanted: str) -> dict[str, Any]:
-    (found,) = (each for each in status_of(made)["conditions"] if each["type"] == wanted)
-    return dict(found)
 
 
 def test_counts_and_selector_are_the_default_groups() -> None:

@@ -66,14 +66,16 @@ early_ends = st.one_of(
 @st.composite
 def worlds(draw: st.DrawFn) -> GroupWorld:
     """A group with up to eight Pods, whatever became of it so far."""
-    manifest = g.group_manifest(owned=draw(st.booleans()), replicas=draw(st.integers(0, 6)), drainTimeout=TIMEOUT)
+    home = draw(st.sampled_from([HOME, replace(HOME, scheduled=False, ready=False), None]))
+    owned = home is not None and draw(st.booleans())  # what belongs to a cluster that is gone is left to its end
+    manifest = g.group_manifest(owned=owned, replicas=draw(st.integers(0, 6)), drainTimeout=TIMEOUT)
     count = draw(st.integers(0, 8))
     orphans = draw(st.integers(0, 2))
     return GroupWorld(
         manifest={**manifest, "status": draw(early_ends)},
         workers={name: draw(workers(name)) for name in (f"w{index}" for index in range(count))},
         orphans={name: g.pod(name) for name in (f"o{index}" for index in range(orphans))},
-        home=draw(st.sampled_from([HOME, replace(HOME, scheduled=False), None])),
+        home=home,
         silent=draw(st.booleans()),
         asked=draw(st.booleans()),
     )

@@ -159,8 +159,9 @@ def test_new_names_come_from_the_draw() -> None:
     [
         (group(metadata={"deletionTimestamp": g.CREATED}), observed()),
         (group(), observed(home=Home(ref=g.CLUSTER, deleting=True, scheduled=True, ready=True))),
+        (group(), observed(a, home=None)),
     ],
-    ids=["group", "cluster"],
+    ids=["group", "cluster", "cluster is gone"],
 )
 def test_nothing_is_made_for_what_is_going(one: WorkerGroup, there: ObservedGroup) -> None:
     """The garbage collector does the rest."""
@@ -169,7 +170,7 @@ def test_nothing_is_made_for_what_is_going(one: WorkerGroup, there: ObservedGrou
 
 def test_a_group_without_its_cluster_waits_and_says_so() -> None:
     """It keeps what it has, makes nothing, and joins when the cluster comes."""
-    made = plan(group(replicas=3), observed(a, home=None), NOW)
+    made = plan(group(owned=False, replicas=3), observed(a, home=None), NOW)
     assert made.actions == ()
     assert condition(made, "Progressing")["reason"] == "WaitingForCluster"
     assert condition(made, "Degraded")["reason"] == "ClusterNotFound"

@@ -46,8 +46,13 @@ def retiring(name: str, drain: Drain | None = None, since: float = -10, **fields
     return worker(name, retiring_since=later(since), drain=drain, **fields)
 
 
+def status_of(made: Plan) -> Manifest:
+    """The status that a plan writes."""
+    assert made.status is not None
+    return made.status
+
+
 def condition(made: Plan, wanted: str) -> Manifest:
     """One condition of a plan's status."""
-    assert made.status is not None
-    (found,) = (each for each in made.status["conditions"] if each["type"] == wanted)
+    (found,) = (each for each in status_of(made)["conditions"] if each["type"] == wanted)
     return dict(found)

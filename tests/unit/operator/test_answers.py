@@ -1,0 +1,117 @@
+"""What a scheduler answered, and when it is asked again: not asked, silent and zero are three things."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from dask_k8s.operator.actions import Ask, Question
+from dask_k8s.operator.answers import Answers
+from dask_k8s.operator.observed import Known, Silent, Targets, Unasked
+from tests.unit.given import NOW, later
+
+TARGET, IDLE = Question(ask=Ask.TARGET, every=2.0), Question(ask=Ask.IDLE, every=5.0)
+
+
+class Clock:
+    """The present, moved by a test."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def passes(self, seconds: float) -> None:
+        """Let time go by."""
+        self.now += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def answers(clock: Clock) -> Answers:
+    return Answers(clock)
+
+
+def targets(answers: Answers) -> Targets:
+    """The targets that are known."""
+    assert isinstance(answers.targets, Known)
+    return answers.targets.answer
+
+
+def test_a_question_is_due_after_its_time(answers: Answers, clock: Clock) -> None:
+    """At once the first time, then when so many seconds have gone by; the most impatient one decides."""
+    assert answers.due([TARGET, IDLE]) == {Ask.TARGET, Ask.IDLE}
+    clock.passes(2)
+    assert answers.due([TARGET, IDLE]) == {Ask.TARGET}
+    clock.passes(1)
+    assert answers.due([TARGET, IDLE, Question(ask=Ask.TARGET, every=1.0)]) == {Ask.TARGET}
+
+
+def test_the_pause_ends_when_something_is_due(answers: Answers, clock: Clock) -> None:
+    """And never takes longer than the longest that is allowed."""
+    answers.due([TARGET, IDLE])
+    assert answers.pause([TARGET, IDLE], longest=10) == 2
+    assert answers.pause([IDLE], longest=1) == 1
+    clock.passes(7)
+    assert answers.pause([TARGET], longest=10) == 0
+
+
+def test_targets_are_kept_with_their_times(answers: Answers, clock: Clock) -> None:
+    """A lower answer keeps the higher ones before it; one that is reached again replaces them."""
+    for target in (3, 7, 5, 2):
+        answers.targeted(target)
+        clock.passes(1)
+    found = targets(answers)
+    assert (found.latest, found.since) == (2, NOW)
+    assert found.recent == ((later(1), 7), (later(2), 5), (later(3), 2))
+    assert [found.highest(later(second)) for second in (0, 2, 3, 9)] == [7, 5, 2, 2]
+
+
+def test_only_another_target_is_news(answers: Answers) -> None:
+    """The same answer every second wakes nobody."""
+    assert [answers.targeted(target) for target in (0, 0, 4, 4)] == [True, False, True, False]
+
+
+def test_silence_ends_what_was_known(answers: Answers, clock: Clock) -> None:
+    """The window begins anew after it: what the scheduler would have said meanwhile is not known."""
+    answers.targeted(4)
+    answers.silent("gone")
+    assert answers.targets == Silent(since=NOW, why="gone")
+    clock.passes(5)
+    answers.silent("still gone")
+    assert answers.targets == Silent(since=NOW, why="gone")
+    answers.targeted(0)
+    assert targets(answers).since == later(5)
+
+
+def test_what_nobody_asks_any_more_is_forgotten(answers: Answers) -> None:
+    """An old answer would look like a present one."""
+    answers.targeted(4)
+    answers.rested("1.5")
+    answers.ordered(("a",))
+    answers.asked([IDLE])
+    assert isinstance(answers.targets, Unasked)
+    assert isinstance(answers.order, Unasked)
+    assert answers.idle == Known(at=NOW, answer="1.5")
+    answers.asked([])
+    assert isinstance(answers.idle, Unasked)
+
+
+def test_a_rest_without_a_mark_is_marked_with_its_first_sight(answers: Answers, clock: Clock) -> None:
+    """Old schedulers cannot say since when they rest: the mark changes with each rest that is seen."""
+    assert answers.rested("")
+    assert isinstance(answers.idle, Known)
+    first = answers.idle.answer
+    clock.passes(5)
+    assert not answers.rested("")
+    assert answers.idle == Known(at=later(5), answer=first)
+    assert answers.rested(None)
+    clock.passes(5)
+    assert answers.rested("")
+    assert answers.idle.answer not in (None, first)

@@ -1,0 +1,104 @@
+"""How a runner's Pod ended, from what a kubelet says of it: by its program, or taken away from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dask_k8s.kinds.fields import moment
+from dask_k8s.operator.caches import slim_pod
+from dask_k8s.operator.observed import Ending
+from dask_k8s.operator.pods import phase_of, runner_of
+from tests.unit.given import CREATED
+
+THEN = "2026-01-31T11:30:00Z"
+LATER = "2026-01-31T11:40:00Z"
+RUNS = {"running": {"startedAt": THEN}}
+
+
+def ended(code: int, reason: str = "Error", **more: Any) -> dict[str, Any]:
+    """A container's state after its end."""
+    return {"terminated": {"exitCode": code, "reason": reason, "startedAt": THEN, "finishedAt": LATER, **more}}
+
+
+def pod(phase: str, *states: dict[str, Any], metadata: dict[str, Any] | None = None, **status: Any) -> dict[str, Any]:
+    """A runner as the API server has it, with as many containers as states."""
+    names = ["job", "beside"][: max(1, len(states))]
+    meta = {"name": "simple-runner", "namespace": "default", "uid": "u", "creationTimestamp": CREATED}
+    statuses = [
+        {"name": name, "restartCount": 0, "state": state, **state.get("_", {})}
+        for name, state in zip(names, states, strict=False)
+    ]
+    return dict(
+        slim_pod(
+            {
+                "metadata": {**meta, **(metadata or {})},
+                "spec": {"containers": [{"name": name} for name in names]},
+                "status": {"phase": phase, "containerStatuses": statuses, **status},
+            }
+        )
+    )
+
+
+DISRUPTED = [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]
+
+ENDINGS: list[tuple[str, dict[str, Any], Ending | None]] = [
+    ("it runs", pod("Running", RUNS), None),
+    ("it waits for its image", pod("Pending"), None),
+    ("its program succeeded", pod("Succeeded", ended(0, "Completed")), Ending.SUCCEEDED),
+    ("its program failed", pod("Failed", ended(3)), Ending.FAILED),
+    ("it needed too much memory", pod("Failed", ended(137, "OOMKilled")), Ending.FAILED),
+    ("its own deadline passed", pod("Failed", ended(137), reason="DeadlineExceeded"), Ending.FAILED),
+    ("the kubelet needed the room", pod("Failed", ended(137), reason="Evicted"), Ending.LOST),
+    ("the node shuts down", pod("Failed", ended(143), reason="Terminated"), Ending.LOST),
+    ("it was chosen to make room", pod("Failed", ended(143), conditions=DISRUPTED), Ending.LOST),
+    ("the node did not take it", pod("Failed", reason="OutOfmemory"), Ending.LOST),
+    ("no container of it ever ran", pod("Failed"), Ending.LOST),
+    ("its node began anew", pod("Failed", ended(137, "ContainerStatusUnknown")), Ending.LOST),
+    ("told to end, it exits with 0", pod("Succeeded", ended(0), metadata={"deletionTimestamp": LATER}), None),
+]
+
+
+@pytest.mark.parametrize(("_fact", "given", "expected"), ENDINGS, ids=[row[0] for row in ENDINGS])
+def test_how_it_ended(_fact: str, given: dict[str, Any], expected: Ending | None) -> None:
+    """Only a program's own end is the job's end."""
+    assert runner_of(given, phase_of(given)).ending is expected
+
+
+WORDS: list[tuple[dict[str, Any], str]] = [
+    (pod("Failed", ended(3)), "Container job ended with exit code 3 (Error)."),
+    (pod("Failed", ended(1, message="no data\n")), "Container job ended with exit code 1 (Error): no data"),
+    (pod("Failed", reason="Evicted", message="The node was low on memory."), "Evicted: The node was low on memory."),
+    (pod("Running", {**RUNS, "_": {"lastState": ended(7)}}), "Container job ended with exit code 7 (Error)."),
+    (pod("Failed", ended(0, "Completed"), ended(2)), "Container beside ended with exit code 2 (Error)."),
+    (pod("Running", RUNS), ""),
+]
+
+
+@pytest.mark.parametrize(("given", "words"), WORDS)
+def test_why_in_the_kubelets_words(given: dict[str, Any], words: str) -> None:
+    """With the container, its exit code and what it left as its last words."""
+    assert runner_of(given, phase_of(given)).why == words
+
+
+@pytest.mark.parametrize(
+    ("given", "waits_for"),
+    [
+        (pod("Running", ended(0, "Completed"), RUNS), ("beside",)),
+        (pod("Running", RUNS, RUNS), ()),
+        (pod("Running", RUNS, ended(0)), ()),
+        (pod("Running", ended(1), RUNS), ()),
+    ],
+)
+def test_what_a_job_still_waits_for(given: dict[str, Any], waits_for: tuple[str, ...]) -> None:
+    """A container beside the program that never ends keeps the job from its end."""
+    assert runner_of(given, phase_of(given)).waits_for == waits_for
+
+
+def test_restarts_and_times_are_counted() -> None:
+    """The first start, the last end, every restart."""
+    first = {"lastState": ended(1), "restartCount": 4}
+    given = pod("Succeeded", {**ended(0, startedAt=LATER), "_": first})
+    runner = runner_of(given, phase_of(given))
+    assert (runner.restarts, runner.started, runner.ended) == (4, moment(THEN), moment(LATER))
