@@ -1,4 +1,4 @@
-"""The hand-over under the oldest Dask that an image may have: what the builders make is run there, and not here."""
+"""Old Dask in a user's image: the hand-over under the oldest that is promised, and a scheduler that is older still."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from tests.environments import passes, uv
+from tests.unit.scheduler.conftest import connected, process
 
 OLDEST = "2023.5.0"
 """What eviction.md promises."""
@@ -13,12 +14,38 @@ OLDEST = "2023.5.0"
 BESIDE = ("pytest", "pytest-asyncio", "pyyaml")
 
 
+WITHOUT_CHECK_IDLE = "2023.3.0"
+
+
+def made(folder: Path, release: str, *beside: str) -> Path:
+    """An environment with this release of Dask."""
+    environment = folder / "environment"
+    uv("venv", "--python", sys.executable, environment, environment=environment)
+    releases = [f"dask=={release}", f"distributed=={release}", *beside]
+    uv("pip", "install", "--python", environment, *releases, environment=environment)
+    return environment
+
+
 def test_the_hand_over_works_with_the_oldest_dask(tmp_path: Path) -> None:
     """All of its tests, in an environment of their own."""
-    environment = tmp_path / "environment"
-    uv("venv", "--python", sys.executable, environment, environment=environment)
-    releases = [f"dask=={OLDEST}", f"distributed=={OLDEST}", *BESIDE]
-    uv("pip", "install", "--python", environment, *releases, environment=environment)
+    environment = made(tmp_path, OLDEST, *BESIDE)
     report = passes(environment, "-W", "ignore", "tests/integration/test_handover.py")
     assert " passed" in report
     assert "skipped" not in report
+
+
+async def test_a_scheduler_that_does_not_know_its_rests_is_looked_at(tmp_path: Path) -> None:
+    """Idle without a mark; at work; and nothing is said of one without workers, where tasks may wait unseen."""
+    environment = made(tmp_path, WITHOUT_CHECK_IDLE)
+    with process("scheduler", python=str(environment / "bin" / "python")) as running:
+        assert running.stdout is not None
+        async with connected(running.stdout.readline().strip()) as scheduler:
+            assert await scheduler.rpc.idle_since() is None
+            await scheduler.scene("begin", count=1)
+            assert await scheduler.rpc.idle_since() == ""
+            (worker,) = (await scheduler.workers()).values()
+            ran = str(tmp_path / "ran")
+            await scheduler.scene("submit", task="work", key="key", path=ran, seconds=1.0, worker=worker)
+            assert await scheduler.rpc.idle_since() is None
+            await scheduler.scene("gather")
+            assert await scheduler.rpc.idle_since() == ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ PARTNER = Path(__file__).with_name("partner.py")
 
 
 @contextmanager
-def process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+def process(*arguments: str, python: str = sys.executable) -> Iterator[subprocess.Popen[str]]:
     """A partner's process, which ends with the block."""
     with subprocess.Popen(
-        [sys.executable, str(PARTNER), *arguments],
+        [python, str(PARTNER), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -66,14 +66,20 @@ def scheduler() -> Iterator[str]:
         yield running.stdout.readline().strip()
 
 
+@asynccontextmanager
+async def connected(address: str) -> AsyncIterator[Partner]:
+    """A scheduler with both connections to it open."""
+    async with AsyncExitStack() as stack:
+        connection, scene = [
+            await stack.enter_async_context(aclosing(await connect(*located(address)))) for _ in range(2)
+        ]
+        yield Partner(address=address, rpc=SchedulerRpc(connection), connection=connection, _scene=scene)
+
+
 @pytest.fixture
 async def partner(scheduler: str) -> AsyncIterator[Callable[[int], Awaitable[Partner]]]:
     """Gives the scheduler so many new workers, and nothing else."""
-    async with AsyncExitStack() as stack:
-        connection, scene = [
-            await stack.enter_async_context(aclosing(await connect(*located(scheduler)))) for _ in range(2)
-        ]
-        found = Partner(address=scheduler, rpc=SchedulerRpc(connection), connection=connection, _scene=scene)
+    async with connected(scheduler) as found:
 
         async def begin(workers: int) -> Partner:
             await found.scene("begin", count=workers)

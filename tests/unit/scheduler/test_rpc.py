@@ -183,3 +183,34 @@ async def test_a_question_that_is_refused_for_no_reason_is_not_asked_for_ever() 
 async def test_only_workers_that_were_asked_for_are_retired() -> None:
     """A scheduler that names others names them in vain."""
     assert await answered(lambda rpc: rpc.retire([ADDRESS], remove=True), {ADDRESS: {}, "other": {}}) == {ADDRESS}
+
+
+async def test_a_rest_has_one_mark_until_there_is_work(partner: Start, tmp_path: Path) -> None:
+    """None after work, then a mark that stays; another one after other work, however short that was."""
+    scheduler = await partner(1)
+    (worker,) = (await scheduler.workers()).values()
+    await scheduler.rpc.idle_since()
+    first = await scheduler.rpc.idle_since()
+    assert first is not None
+    assert [await scheduler.rpc.idle_since() for _ in range(3)] == [first] * 3
+    await scheduler.scene("submit", task="work", key="key", path=str(tmp_path / "ran"), seconds=0.5, worker=worker)
+    assert [await scheduler.rpc.idle_since() for _ in range(3)] == [None] * 3
+    await scheduler.scene("gather")
+    await scheduler.rpc.idle_since()
+    assert await scheduler.rpc.idle_since() not in (None, first)
+
+
+@pytest.mark.parametrize(
+    ("replies", "expected"),
+    [
+        ([1769860000.5], "1769860000.5"),
+        ([None, {"packages": {"distributed": "2026.8.0"}}], None),
+        ([None, {"packages": {"distributed": "2023.3.0"}}, {ADDRESS: 1}, {ADDRESS: 1}, {ADDRESS: []}], ""),
+        ([None, {"packages": {"distributed": "2023.3.0"}}, {ADDRESS: 1}, {ADDRESS: 1}, {ADDRESS: ["task"]}], None),
+        ([None, {"packages": {"distributed": "2023.3.0"}}, {}], None),
+    ],
+    ids=["it says", "at work", "old, no task anywhere", "old, a task", "old, without workers"],
+)
+async def test_rests_of_new_and_old_schedulers(replies: list[Any], expected: str | None) -> None:
+    """An old one is looked at: it answers None to a question that it does not know."""
+    assert await answered(SchedulerRpc.idle_since, *replies) == expected
