@@ -7,21 +7,18 @@ import json
 import re
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 import yaml
 from aiohttp import web
 
 from dask_k8s import names
 from dask_k8s.errors import Missing
-from dask_k8s.kinds.value import value
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import LEASE
 from dask_k8s.operator.__main__ import run as run_deployed
@@ -29,87 +26,7 @@ from dask_k8s.operator.deployed import Options, serve
 from dask_k8s.operator.engine.election import Election
 from tests.api.conftest import ApiServer
 from tests.api.kube.faults import Faults
-
-WITHIN = 60.0
-"""Seconds for what needs a new process, on a machine that is busy with other tests."""
-
-ENDS_WITHIN = 10.0
-
-
-@value
-class Running:
-    """A process of the operator.
-
-    Parameters
-    ----------
-    probes
-        Where it answers.
-    log
-        The file that its standard error goes to.
-    """
-
-    process: asyncio.subprocess.Process
-    probes: str
-    log: Path
-
-    async def ask(self, path: str) -> tuple[int, str]:
-        """A probe's answer."""
-        return await asked(self.probes + path)
-
-    async def answers(self, path: str, status: int) -> str:
-        """The text of a probe once it has this status."""
-        async with asyncio.timeout(WITHIN):
-            while (answer := await self.ask(path))[0] != status:
-                assert self.process.returncode is None, self.log.read_text()
-                await asyncio.sleep(0.1)
-        return answer[1]
-
-    async def says(self, words: str) -> None:
-        """Returns once the log has these words."""
-        async with asyncio.timeout(WITHIN):
-            while words not in self.log.read_text():
-                await asyncio.sleep(0.1)
-
-    async def ends(self, within: float = ENDS_WITHIN) -> int:
-        """Its exit code."""
-        async with asyncio.timeout(within):
-            return await self.process.wait()
-
-
-async def asked(url: str) -> tuple[int, str]:
-    """An answer; 0 where nobody listens yet."""
-    try:
-        async with aiohttp.ClientSession() as session, session.get(url) as answer:
-            return answer.status, await answer.text()
-    except aiohttp.ClientConnectionError:
-        return 0, ""
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
-
-
-@asynccontextmanager
-async def operator(folder: Path, kubeconfig: str, *arguments: str) -> AsyncIterator[Running]:
-    """A process that runs until the test ends it, or the test ends."""
-    port = free_port()
-    log = folder / f"operator-{port}.log"
-    module = ["-m", "dask_k8s.operator"]
-    with log.open("w") as file:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, *module, f"--probes-port={port}", f"--kubeconfig={kubeconfig}", *arguments, stderr=file
-        )
-    try:
-        yield Running(process=process, probes=f"http://127.0.0.1:{port}", log=log)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
-def own_kubeconfig(apiserver: ApiServer) -> list[str]:
-    return [] if apiserver.context is None else [f"--context={apiserver.context}"]
+from tests.api.processes import ENDS_WITHIN, WITHIN, asked, free_port, operator, own_kubeconfig
 
 
 async def lease(client: Client, namespace: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import yaml
 from dask_k8s import names
 from dask_k8s.errors import Missing
 from dask_k8s.kube.client import Client
-from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, POD, Resource
+from dask_k8s.kube.resources import DASK_AUTOSCALER, DASK_CLUSTER, DASK_JOB, DASK_WORKER_GROUP, POD, Resource
 from dask_k8s.operator import Operator, Scope
 from dask_k8s.operator.engine.election import Election, Terms
 from dask_k8s.settings import Timing
@@ -49,6 +49,34 @@ class World:
     async def group(self, name: str = "simple-default") -> Json:
         return await self.client.get(DASK_WORKER_GROUP, self.namespace, name)
 
+    async def job(self, name: str = "simple-job") -> Json:
+        return await self.client.get(DASK_JOB, self.namespace, name)
+
+    async def autoscaler(self, name: str = "simple") -> Json:
+        return await self.client.get(DASK_AUTOSCALER, self.namespace, name)
+
+    async def runner(self, name: str = "simple-job-runner") -> Json:
+        """Wait until a runner is there that is not going."""
+
+        async def there() -> Json | None:
+            found = [pod for pod in await self.pods("job-runner") if pod["metadata"]["name"] == name]
+            return found[0] if found else None
+
+        found: Json = await self.until(there, f"the runner {name}")
+        return found
+
+    async def is_gone(self, resource: Resource, name: str) -> None:
+        """Wait until an object is gone, or is going."""
+
+        async def gone() -> bool:
+            try:
+                found = await self.client.get(resource, self.namespace, name)
+            except Missing:
+                return True
+            return "deletionTimestamp" in found["metadata"]
+
+        await self.until(gone, f"{name} is gone")
+
     async def scale(self, replicas: int, name: str = "simple-default", resource: Resource = DASK_WORKER_GROUP) -> None:
         patch = {"spec": {"worker": {"replicas": replicas}}}
         await self.client.patch(resource, self.namespace, name, patch)
@@ -71,11 +99,14 @@ class World:
             },
         )
 
-    async def ends(self, pod: Json, *, reason: str = "Error") -> None:
-        """As a kubelet reports a Pod that has failed."""
+    async def ends(self, pod: Json, *, code: int = 1, **status: str) -> None:
+        """As a kubelet reports a Pod whose containers ended with an exit code."""
         now = pod["metadata"]["creationTimestamp"]
-        state = {"terminated": {"exitCode": 1, "reason": reason, "finishedAt": now, "startedAt": now}}
-        await self.reports(pod, {"phase": "Failed", "containerStatuses": [_container(pod, state, ready=False)]})
+        reason = "Error" if code else "Completed"
+        state = {"terminated": {"exitCode": code, "reason": reason, "finishedAt": now, "startedAt": now}}
+        phase = "Failed" if code else "Succeeded"
+        statuses = [_container(pod, state, ready=False)]
+        await self.reports(pod, {"phase": phase, "containerStatuses": statuses, **status})
 
     async def reports(self, pod: Json, status: Json) -> None:
         await self.client.patch(POD, self.namespace, pod["metadata"]["name"], {"status": status}, subresource="status")
@@ -97,7 +128,8 @@ class World:
 
     async def seen(self) -> str:
         """What there is, for a failure's text."""
-        lists = [await self.client.list(kind, self.namespace) for kind in (DASK_CLUSTER, DASK_WORKER_GROUP, POD)]
+        kinds = (DASK_CLUSTER, DASK_WORKER_GROUP, DASK_JOB, DASK_AUTOSCALER, POD)
+        lists = [await self.client.list(kind, self.namespace) for kind in kinds]
         return yaml.safe_dump([[_brief(item) for item in each["items"]] for each in lists])
 
     async def workers(self, count: int) -> list[Json]:
@@ -111,9 +143,13 @@ class World:
 
     async def condition(self, type_: str, *, status: str, reason: str, group: str | None = None) -> Json:
         """Wait until a condition is there with this status and reason."""
+        return await self.told(lambda: self.group(group) if group else self.cluster(), type_, status, reason)
+
+    async def told(self, read: Callable[[], Awaitable[Json]], type_: str, status: str, reason: str) -> Json:
+        """Wait until a resource has a condition with this status and reason."""
 
         async def there() -> Json | None:
-            resource = await (self.group(group) if group else self.cluster())
+            resource = await read()
             for each in resource.get("status", {}).get("conditions", []):
                 if (each["type"], each["status"], each["reason"]) == (type_, status, reason):
                     return dict(each)
@@ -144,6 +180,23 @@ def seed_cluster(**spec: Any) -> Json:
     """The seed's cluster, its scheduler bound to a node as a Kubernetes scheduler would do it."""
     manifest: Json = copy.deepcopy(yaml.safe_load((EXAMPLES / "cluster.yaml").read_text()))
     manifest["spec"]["scheduler"]["spec"]["nodeName"] = "node"
+    manifest["spec"].update(spec)
+    return manifest
+
+
+def seed_job(name: str = "simple-job", **pod: Any) -> Json:
+    """The seed's job, its scheduler bound to a node; keywords lie over the runner's spec."""
+    manifest: Json = copy.deepcopy(yaml.safe_load((EXAMPLES / "job.yaml").read_text()))
+    manifest["metadata"]["name"] = name
+    manifest["spec"]["job"]["spec"].update(pod)
+    manifest["spec"]["cluster"]["spec"]["scheduler"]["spec"]["nodeName"] = "node"
+    return manifest
+
+
+def seed_autoscaler(name: str = "simple", **spec: Any) -> Json:
+    """The seed's autoscaler; keywords lie over its spec."""
+    manifest: Json = copy.deepcopy(yaml.safe_load((EXAMPLES / "autoscaler.yaml").read_text()))
+    manifest["metadata"]["name"] = name
     manifest["spec"].update(spec)
     return manifest
 

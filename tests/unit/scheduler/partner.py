@@ -89,6 +89,16 @@ class Scene:
         while not self.scheduler.workers[worker].actors:
             await asyncio.sleep(0.01)
 
+    def target(self, workers: int) -> None:
+        """What it answers when it is asked how many workers it could use."""
+        self.scheduler.handlers["adaptive_target"] = lambda: workers
+
+    def hang_up(self) -> None:
+        """End every connection that asks something and is no worker's or client's, but for the scene's own."""
+        for comm in list(self.scheduler._comms):
+            if self.scheduler._comms[comm] is None:
+                comm.abort()
+
     def state(self) -> dict[str, Any]:
         """What the scheduler thinks."""
         return {
@@ -108,7 +118,7 @@ async def run_scheduler() -> None:
         scheduler = await stack.enter_async_context(Scheduler(host="127.0.0.1", port=0, dashboard=False))
         client = await stack.enter_async_context(Client(scheduler.address, asynchronous=True))
         scene = Scene(scheduler, client)
-        for op in ("begin", "scatter", "gather", "submit", "actor", "state", "logs"):
+        for op in ("begin", "scatter", "gather", "submit", "actor", "target", "hang_up", "state", "logs"):
             scheduler.handlers[f"scene-{op}"] = getattr(scene, op)
         sys.stdout.write(f"{scheduler.address}\n")
         sys.stdout.flush()
