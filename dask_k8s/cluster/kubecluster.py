@@ -13,33 +13,30 @@ from contextlib import AsyncExitStack
 from typing import Any, Self
 
 from distributed.core import Status, rpc
-from distributed.deploy.cluster import Cluster
-from distributed.objects import SchedulerInfo
 from distributed.security import Security
 from distributed.utils import Log, Logs, format_dashboard_link
 
-from dask_k8s import names, settings
+from dask_k8s import settings
 from dask_k8s.cluster.options import Arguments, CreateMode, Options, checked_n_workers, decide
 from dask_k8s.cluster.progress import Progress
+from dask_k8s.cluster.scaling import Adaptivity, Scaling, checked_range
 from dask_k8s.cluster.start import Start, Started
+from dask_k8s.cluster.subscribed import SubscribedCluster
 from dask_k8s.cluster.together import first_error
-from dask_k8s.cluster.watched import Watched, dask_container
-from dask_k8s.errors import ApiError, Conflict, DaskK8sError, Missing, Unreachable
+from dask_k8s.cluster.watched import Watched
+from dask_k8s.errors import Conflict, DaskK8sError, Missing
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.credentials import load
-from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP
+from dask_k8s.kube.resources import DASK_CLUSTER
 
 logger = logging.getLogger(__name__)
 
 LOOK_AT_WORKERS = 5.0
-COMPARE_WORKERS = 1.0
-"""Seconds between two looks at whether the scheduler still tells us of its workers."""
-
 CLOSE_AT_EXIT = 10.0
 
 
-class KubeCluster(Cluster):  # type: ignore[misc]  # distributed is not typed
+class KubeCluster(SubscribedCluster):
     """A Dask cluster on Kubernetes, made with the first call and taken away with the last.
 
     Parameters
@@ -63,13 +60,16 @@ class KubeCluster(Cluster):  # type: ignore[misc]  # distributed is not typed
         What starts a worker, as a text or a list of words; ``dask worker`` unless given.
     custom_cluster_spec
         A whole DaskCluster, as a dictionary or the path of a YAML file; see :func:`make_cluster_spec`. Only ``name``,
-        ``namespace`` and ``n_workers`` are laid over it.
+        ``namespace``, ``n_workers`` and ``idle_timeout`` are laid over it.
     create_mode
         A :class:`CreateMode` or its name.
     shutdown_on_close
         Whether :meth:`close` deletes the cluster. By default if this process made it.
     resource_timeout
         Seconds that the whole start-up may take, 600 unless given. What cannot mend itself fails at once.
+    idle_timeout
+        Seconds, or a text such as ``"1 hour"``, without work after which the cluster goes by itself; 0 (the default)
+        for never. A client that is connected without work is no work.
     scheduler_service_type
         ``ClusterIP``, ``NodePort`` or ``LoadBalancer``.
     quiet
@@ -107,6 +107,7 @@ class KubeCluster(Cluster):  # type: ignore[misc]  # distributed is not typed
         create_mode: CreateMode | str | None = None,
         shutdown_on_close: bool | None = None,
         resource_timeout: float | None = None,
+        idle_timeout: float | str | None = None,
         scheduler_service_type: str | None = None,
         quiet: bool = False,
         loop: Any = None,
@@ -128,13 +129,13 @@ class KubeCluster(Cluster):  # type: ignore[misc]  # distributed is not typed
                 create_mode=create_mode,
                 shutdown_on_close=shutdown_on_close,
                 resource_timeout=resource_timeout,
+                idle_timeout=idle_timeout,
                 scheduler_service_type=scheduler_service_type,
             ),
             self._settings,
         )
         self.security = Security()
         self.namespace = self._options.namespace or ""
-        self.scheduler_info: SchedulerInfo
         self._client: Client | None = None
         self._watched: Watched | None = None
         self._started: Started | None = None
@@ -272,63 +273,6 @@ class KubeCluster(Cluster):  # type: ignore[misc]  # distributed is not typed
         if self._supervisor is not None:
             await asyncio.gather(self._supervisor, return_exceptions=True)
 
-    async def _stay_subscribed(self) -> None:
-        """Hear of workers for as long as the cluster lives.
-
-        Distributed's own subscription ends with the first broken connection. It also stands still, and says nothing of
-        it, once somebody else subscribes: a scheduler has one subscriber at a time, and the last one wins. So what we
-        were told is compared with what there is, at a cost that does not disturb the other one.
-        """
-        while True:
-            await asyncio.sleep(COMPARE_WORKERS)
-            if self.status is not Status.running:
-                continue  # distributed's part of the start subscribes first
-            with contextlib.suppress(OSError):
-                if self._subscription_ended() or not await self._told_of_all():
-                    await self._subscribe()
-
-    def _subscription_ended(self) -> bool:
-        task: Any = self._watch_worker_status_task
-        return bool(task and task.done())
-
-    async def _told_of_all(self) -> bool:
-        """Whether we know of the workers that the scheduler has; what is on its way to us is given its time."""
-        for pause in (COMPARE_WORKERS, 0.0):
-            there = await self.scheduler_comm.ncores()
-            if there.keys() == self.scheduler_info["workers"].keys():
-                return True
-            await asyncio.sleep(pause)
-        return False
-
-    async def _subscribe(self) -> None:
-        before = self.scheduler_info.get("id")
-        await self._unsubscribe()
-        comm = await self.scheduler_comm.live_comm()
-        comm.name = "Cluster worker status"
-        await comm.write({"op": "subscribe_worker_status"})
-        self.scheduler_info = SchedulerInfo(await comm.read())
-        self._watch_worker_status_comm = comm
-        self._watch_worker_status_task = asyncio.ensure_future(self._watch_worker_status(comm))
-        if before != self.scheduler_info.get("id"):
-            logger.warning(
-                "The scheduler of %s began anew: what it knew of tasks and data is gone. Workers join again.", self.name
-            )
-
-    async def _unsubscribe(self) -> None:
-        """Leave no connection behind that nobody tells anything any more."""
-        comm: Any = self._watch_worker_status_comm
-        task: Any = self._watch_worker_status_task
-        if comm is not None and task is not None:
-            comm.abort()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def _sync_cluster_info(self) -> None:
-        """Distributed's, without its long warning: a scheduler that is away, or began anew, is told of elsewhere."""
-        while self.status is Status.running:
-            with contextlib.suppress(OSError):
-                await self.scheduler_comm.set_metadata(keys=["cluster-manager-info"], value=dict(self._cluster_info))
-            await asyncio.sleep(self._sync_interval)
-
     async def _tell_of_workers(self) -> None:
         """Why workers do not come, once for each cause: the cluster itself has started long ago."""
         told: set[str] = set()
@@ -344,48 +288,77 @@ class KubeCluster(Cluster):  # type: ignore[misc]  # distributed is not typed
     def scale(self, n: int) -> Any:
         """Set the number of workers of the default group; those that leave hand their data over first.
 
+        It ends :meth:`adapt`.
+
         Parameters
         ----------
         n
             How many workers there should be.
         """
-        return self.sync(self._scale, checked_n_workers(n, "n"))
+        return self.sync(self._scaling.scale, checked_n_workers(n, "n"))
 
-    def adapt(self, *_: Any, **__: Any) -> Any:
-        """Not there yet: Dask's own adaptive scaling would retire workers behind the operator's back.
+    def adapt(self, minimum: int = 0, maximum: float | None = None) -> Adaptivity:
+        """Let the number of workers follow what the scheduler could use, until :meth:`scale` is called.
+
+        It makes or changes the cluster's DaskAutoscaler: the operator scales, also while this process is away. How fast
+        the scheduler wants to be done is its own ``distributed.adaptive.target-duration``.
+
+        Parameters
+        ----------
+        minimum
+            How many workers there are at least.
+        maximum
+            How many there are at most; None or infinity for as many as the operator allows.
+
+        Returns
+        -------
+        Adaptivity
+            With the limits. In an asynchronous cluster it can be awaited, and need not be.
 
         Raises
         ------
-        NotImplementedError
-            Always.
+        InvalidResource
+            Where the limits cannot be right.
         """
-        raise NotImplementedError("KubeCluster.adapt is not there yet: use scale(n).")
+        limits = checked_range(minimum, maximum)
+        if self.asynchronous:
+            return Adaptivity(*limits, asyncio.ensure_future(self._scaling.adapt(*limits)))
+        self.sync(self._scaling.adapt, *limits)
+        return Adaptivity(*limits)
 
-    async def _scale(self, n: int) -> None:
-        patch = {"spec": {"worker": {"replicas": n}}}
-        try:
-            await self._api.patch(DASK_WORKER_GROUP, self.namespace, names.default_group(self.name), patch)
-        except Missing:
-            # The operator has not made the group yet: the cluster's own count will flow into it.
-            await self._api.patch(DASK_CLUSTER, self.namespace, self.name, patch)
+    @property
+    def adaptive(self) -> Adaptivity | None:
+        """The limits of the DaskAutoscaler that holds, whoever made it; None where the number is set by hand."""
+        autoscaler = None if self._watched is None else self._watched.autoscaler()
+        if autoscaler is None:
+            return None
+        return Adaptivity(autoscaler["spec"].get("minimum", 0), autoscaler["spec"].get("maximum"))
+
+    def _scaling_status(self) -> str:
+        """For the widget: distributed's own knows neither the operator's autoscaler nor Pods that are on their way."""
+        there, asked = len(self.scheduler_info["workers"]), len(self.requested)
+        count = f"{there}" if there == asked else f"{there} of {asked}"
+        return f"<p>Scaling: {self.adaptive or 'by hand'}</p><p>Workers: {count}</p>"
+
+    def _repr_html_(self, cluster_status: str | None = None) -> str:
+        row = f'<tr><td style="text-align: left;"><strong>Scaling:</strong> {self.adaptive or "by hand"}</td></tr>'
+        return str(super()._repr_html_(cluster_status=row if cluster_status is None else cluster_status))
+
+    def __repr__(self) -> str:
+        text = str(super().__repr__())
+        return text if self.adaptive is None else f"{text[:-1]}, {self.adaptive})"
+
+    @property
+    def _scaling(self) -> Scaling:
+        return Scaling(self._api, self.namespace, self.name)
 
     async def _get_logs(self, cluster: bool = True, scheduler: bool = True, workers: bool = True) -> Logs:
         """Logs by Pod; ``cluster`` adds nothing, since progress goes to the ``logging`` module."""
-        pods = []
-        if self._watched is not None:
-            first = self._watched.scheduler() if scheduler else None
-            pods = [*([first] if first else []), *(self._watched.workers() if workers else [])]
         logs = Logs()
-        for pod in pods:
-            logs[pod["metadata"]["name"]] = Log(await self._log_of(pod))
+        if self._watched is not None:
+            for name, text in (await self._watched.logs(scheduler=scheduler, workers=workers)).items():
+                logs[name] = Log(text)
         return logs
-
-    async def _log_of(self, pod: Manifest) -> str:
-        """What a Pod's Dask container has written; why not, where there is none yet."""
-        try:
-            return await self._api.logs(self.namespace, pod["metadata"]["name"], container=dask_container(pod))
-        except (ApiError, Unreachable) as error:
-            return f"({error})"
 
     @property
     def _api(self) -> Client:

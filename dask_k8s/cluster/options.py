@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import math
 import os
 import secrets
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from dask_k8s.cluster.spec import default_image, make_cluster_spec
 from dask_k8s.errors import ConflictingArguments, InvalidResource
 from dask_k8s.kinds.fields import Fields
 from dask_k8s.kinds.value import Manifest, value
-from dask_k8s.settings import Settings, seconds
+from dask_k8s.settings import Settings, seconds, seconds_or_never
 
 
 class CreateMode(Enum):
@@ -85,6 +86,7 @@ class Arguments:
     operator: str | None = None
     shutdown_on_close: bool | None = None
     resource_timeout: float | None = None
+    idle_timeout: float | str | None = None
 
 
 _BESIDE_A_SPEC = ("image", "resources", "env", "worker_command", "scheduler_service_type")
@@ -94,6 +96,7 @@ _SAID_BY = {
     ("worker", "spec"): {*_OF_PODS, "worker_command"},
     ("scheduler", "spec"): _OF_PODS,
     ("scheduler", "service"): {"scheduler_service_type", "custom_cluster_spec"},
+    ("idleTimeout",): {"idle_timeout", "custom_cluster_spec"},
 }
 """Which arguments say something about a part of the manifest."""
 
@@ -131,11 +134,18 @@ def differences(options: Options, there: Manifest) -> list[str]:
     """What was asked for and is otherwise in a cluster that is joined; a default is nothing that anybody asked for."""
     found = []
     for path, arguments in _SAID_BY.items():
-        wanted, has = (each["spec"][path[0]].get(path[1]) for each in (options.manifest, there))
+        wanted, has = (_at(each["spec"], path) for each in (options.manifest, there))
         if options.asked & arguments and wanted is not None and wanted != has:
             of = f" ({has} and not {wanted})" if isinstance(wanted, int) else ""
             found.append(f"its spec.{'.'.join(path)} differs{of}")
     return found
+
+
+def _at(spec: Manifest, path: tuple[str, ...]) -> Any:
+    content: Any = spec
+    for step in path:
+        content = content.get(step, {} if step is not path[-1] else None)
+    return content
 
 
 def _manifest(arguments: Arguments, settings: Settings) -> Manifest:
@@ -157,6 +167,7 @@ def _manifest(arguments: Arguments, settings: Settings) -> Manifest:
         env=settings.env if arguments.env is None else arguments.env,
         worker_command=settings.worker_command if arguments.worker_command is None else arguments.worker_command,
         scheduler_service_type=service_type,
+        idle_timeout=_idle_timeout(settings.idle_timeout if arguments.idle_timeout is None else arguments.idle_timeout),
     )
 
 
@@ -177,13 +188,19 @@ def _laid_over(arguments: Arguments, custom: Manifest, settings: Settings) -> Ma
     if problem := names.problem_of_cluster_name(name):
         raise InvalidResource("name", f"{name!r} {problem}")
     replicas = {} if arguments.n_workers is None else {"replicas": checked_n_workers(arguments.n_workers)}
+    idle = {} if arguments.idle_timeout is None else {"idleTimeout": _idle_timeout(arguments.idle_timeout)}
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.CLUSTER,
         **custom,
         "metadata": {**fields.mapping_or_empty("metadata"), "name": name},
-        "spec": {**custom["spec"], "worker": {**worker, **replicas}},
+        "spec": {**custom["spec"], **idle, "worker": {**worker, **replicas}},
     }
+
+
+def _idle_timeout(given: float | str) -> int:
+    """Whole seconds, as the resource has them; a part of a second is not taken for never."""
+    return math.ceil(seconds_or_never(given, "idle_timeout"))
 
 
 def _loaded(custom: Manifest | str | os.PathLike[str]) -> Manifest:

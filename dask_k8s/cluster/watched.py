@@ -11,7 +11,7 @@ from dask_k8s.errors import ApiError, Unreachable
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.informer import Informer
-from dask_k8s.kube.resources import DASK_CLUSTER, EVENT, POD
+from dask_k8s.kube.resources import DASK_AUTOSCALER, DASK_CLUSTER, EVENT, POD
 from dask_k8s.manifests import container
 
 FINAL_REASONS = frozenset({"Invalid", "InvalidSpec", "BadRequest", "NameTaken"})
@@ -35,8 +35,9 @@ class Watched:
         self._name = name
         self._pods = Informer(client, POD, namespace, labels=f"{names.CLUSTER_NAME}={name}")
         self._clusters = Informer(client, DASK_CLUSTER, namespace, fields=f"metadata.name={name}")
+        self._autoscalers = Informer(client, DASK_AUTOSCALER, namespace)
         self._changed = asyncio.Event()
-        for informer in (self._pods, self._clusters):
+        for informer in (self._pods, self._clusters, self._autoscalers):
             informer.on(lambda _old, _new: self._changed.set())
 
     async def run(self) -> None:
@@ -44,6 +45,7 @@ class Watched:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._pods.run())
             group.create_task(self._clusters.run())
+            group.create_task(self._autoscalers.run())
 
     async def change(self, within: float) -> None:
         """Until something changed, or so many seconds are over."""
@@ -62,6 +64,11 @@ class Watched:
         """Whether the DaskCluster of this uid is there, and no later one of its name."""
         cluster = self.cluster()
         return cluster is not None and bool(cluster["metadata"]["uid"] == uid)
+
+    def autoscaler(self) -> Manifest | None:
+        """The DaskAutoscaler that serves the cluster: the oldest one."""
+        ours = (each for each in self._autoscalers.values() if each["spec"]["cluster"] == self._name)
+        return min(ours, key=lambda each: each["metadata"]["creationTimestamp"], default=None)
 
     def scheduler(self) -> Manifest | None:
         """The scheduler's Pod, unless it is going."""
@@ -93,6 +100,18 @@ class Watched:
         if found is not None or (pod.get("status") or {}).get("phase") != "Pending":
             return found
         return diagnosis.of_pod(pod, await self._warnings(pod))
+
+    async def logs(self, *, scheduler: bool, workers: bool) -> dict[str, str]:
+        """What the Pods' Dask containers have written, by Pod; why not, where there is nothing yet."""
+        first = self.scheduler() if scheduler else None
+        pods = [*([first] if first else []), *(self.workers() if workers else [])]
+        return {pod["metadata"]["name"]: await self._log_of(pod) for pod in pods}
+
+    async def _log_of(self, pod: Manifest) -> str:
+        try:
+            return await self._client.logs(self._namespace, pod["metadata"]["name"], container=dask_container(pod))
+        except (ApiError, Unreachable) as error:
+            return f"({error})"
 
     async def last_words(self, pod: Manifest, name: str, lines: int = 20) -> str:
         """The last log lines of a container that crashed; empty where there are none to be had."""

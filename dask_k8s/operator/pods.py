@@ -78,10 +78,16 @@ def _ending(pod: Manifest) -> Ending | None:
 
 
 def _was_taken_away(pod: Manifest) -> bool:
-    """Whether a Pod failed for another reason than its program: the node's need, its loss, its refusal."""
+    """Whether a Pod failed for another reason than its program: the node's need, its loss, its refusal.
+
+    One that went beyond its own limits is evicted too, without being called a disruption: that is its program's doing,
+    which is final under Never, and is tried again as after any other failure else.
+    """
     status = pod["status"]
     if any(each["type"] == "DisruptionTarget" and each["status"] == "True" for each in status["conditions"]):
         return True
+    if status.get("reason") == "Evicted":
+        return bool(pod["spec"].get("restartPolicy") != "Never")
     if status.get("reason"):
         return status["reason"] not in _PROGRAMS_OWN_END
     ends = list(_ends(pod))

@@ -99,7 +99,7 @@ class World:
             },
         )
 
-    async def ends(self, pod: Json, *, code: int = 1, **status: str) -> None:
+    async def ends(self, pod: Json, *, code: int = 1, **status: Any) -> None:
         """As a kubelet reports a Pod whose containers ended with an exit code."""
         now = pod["metadata"]["creationTimestamp"]
         reason = "Error" if code else "Completed"

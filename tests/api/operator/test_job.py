@@ -89,7 +89,9 @@ async def test_one_that_was_evicted_is_made_again(world: World, serve: Serve) ->
         await world.make(seed_job(restartPolicy="Never"))
         first = await world.runner()
         await world.runs(first)
-        await world.ends(first, code=137, reason="Evicted", message="The node was low on resource: memory.")
+        disrupted = [{"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"}]
+        low = "The node was low on resource: memory."
+        await world.ends(first, code=137, reason="Evicted", message=low, conditions=disrupted)
 
         async def another() -> Json | None:
             found = await world.runner()

@@ -22,7 +22,13 @@ def ended(code: int, reason: str = "Error", **more: Any) -> dict[str, Any]:
     return {"terminated": {"exitCode": code, "reason": reason, "startedAt": THEN, "finishedAt": LATER, **more}}
 
 
-def pod(phase: str, *states: dict[str, Any], metadata: dict[str, Any] | None = None, **status: Any) -> dict[str, Any]:
+def pod(
+    phase: str,
+    *states: dict[str, Any],
+    metadata: dict[str, Any] | None = None,
+    policy: str = "OnFailure",
+    **status: Any,
+) -> dict[str, Any]:
     """A runner as the API server has it, with as many containers as states."""
     names = ["job", "beside"][: max(1, len(states))]
     meta = {"name": "simple-runner", "namespace": "default", "uid": "u", "creationTimestamp": CREATED}
@@ -34,7 +40,7 @@ def pod(phase: str, *states: dict[str, Any], metadata: dict[str, Any] | None = N
         slim_pod(
             {
                 "metadata": {**meta, **(metadata or {})},
-                "spec": {"containers": [{"name": name} for name in names]},
+                "spec": {"restartPolicy": policy, "containers": [{"name": name} for name in names]},
                 "status": {"phase": phase, "containerStatuses": statuses, **status},
             }
         )
@@ -50,7 +56,13 @@ ENDINGS: list[tuple[str, dict[str, Any], Ending | None]] = [
     ("its program failed", pod("Failed", ended(3)), Ending.FAILED),
     ("it needed too much memory", pod("Failed", ended(137, "OOMKilled")), Ending.FAILED),
     ("its own deadline passed", pod("Failed", ended(137), reason="DeadlineExceeded"), Ending.FAILED),
-    ("the kubelet needed the room", pod("Failed", ended(137), reason="Evicted"), Ending.LOST),
+    (
+        "the kubelet needed the room",
+        pod("Failed", ended(137), reason="Evicted", conditions=DISRUPTED, policy="Never"),
+        Ending.LOST,
+    ),
+    ("it went beyond its own limit", pod("Failed", ended(137), reason="Evicted", policy="Never"), Ending.FAILED),
+    ("beyond its limit, to be tried again", pod("Failed", ended(137), reason="Evicted"), Ending.LOST),
     ("the node shuts down", pod("Failed", ended(143), reason="Terminated"), Ending.LOST),
     ("it was chosen to make room", pod("Failed", ended(143), conditions=DISRUPTED), Ending.LOST),
     ("the node did not take it", pod("Failed", reason="OutOfmemory"), Ending.LOST),

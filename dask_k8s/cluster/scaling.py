@@ -1,0 +1,109 @@
+"""How many workers: set by hand, or left to the cluster's DaskAutoscaler. Each ends the other."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Generator
+from typing import Any, Self
+
+from dask_k8s import names
+from dask_k8s.cluster.options import checked_n_workers
+from dask_k8s.errors import AlreadyExists, Conflict, InvalidResource, Missing
+from dask_k8s.kinds.value import Manifest
+from dask_k8s.kube.client import Client
+from dask_k8s.kube.resources import DASK_AUTOSCALER, DASK_CLUSTER, DASK_WORKER_GROUP
+
+SETTLE = 0.2
+"""Seconds until an operator has seen that an autoscaler is gone: it watches autoscalers and groups side by side."""
+
+
+class Adaptivity:
+    """What holds while the number of workers follows the scheduler: ``minimum`` and ``maximum``, None for no limit.
+
+    JupyterLab's extension for Dask reads these two, right after ``adapt`` and without waiting for it.
+    """
+
+    def __init__(self, minimum: int, maximum: int | None, written: asyncio.Future[None] | None = None) -> None:
+        self.minimum = minimum
+        self.maximum = maximum
+        self._written = written
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        """Until the DaskAutoscaler is there; what went wrong is raised."""
+        if self._written is not None:
+            yield from self._written
+        return self
+
+    def __str__(self) -> str:
+        return f"adaptive, {self.minimum} to {'any number' if self.maximum is None else self.maximum}"
+
+    def __repr__(self) -> str:
+        return f"Adaptivity(minimum={self.minimum}, maximum={self.maximum})"
+
+
+def checked_range(minimum: object, maximum: object) -> tuple[int, int | None]:
+    """The limits of ``adapt``, or an error that names the argument."""
+    lowest = checked_n_workers(0 if minimum is None else minimum, "minimum")
+    highest = None if maximum is None or maximum == math.inf else checked_n_workers(maximum, "maximum")
+    if highest is not None and highest < lowest:
+        raise InvalidResource("maximum", f"must be at least minimum, which is {lowest}, not {highest}")
+    return lowest, highest
+
+
+class Scaling:
+    """The writes for one cluster."""
+
+    def __init__(self, client: Client, namespace: str, cluster: str) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._cluster = cluster
+
+    async def scale(self, n: int) -> None:
+        """Set the default group's count; no autoscaler writes it any more."""
+        await self._end_adapting()
+        patch = {"spec": {"worker": {"replicas": n}}}
+        try:
+            await self._client.patch(DASK_WORKER_GROUP, self._namespace, names.default_group(self._cluster), patch)
+        except Missing:
+            # The operator has not made the group yet: the cluster's own count will flow into it.
+            await self._client.patch(DASK_CLUSTER, self._namespace, self._cluster, patch)
+
+    async def adapt(self, minimum: int, maximum: int | None) -> None:
+        """Make an autoscaler, or change the one that there is."""
+        spec = {"minimum": minimum, "maximum": maximum}
+        there = await self._autoscalers()
+        try:
+            if not there:
+                await self._client.create(self._manifest(spec))
+                return
+        except AlreadyExists:
+            there = await self._autoscalers()  # made by somebody else in the meantime, or for another cluster
+            if not there:
+                raise
+        await self._client.patch(DASK_AUTOSCALER, self._namespace, there[0]["metadata"]["name"], {"spec": spec})
+
+    async def _end_adapting(self) -> None:
+        there = await self._autoscalers()
+        for each in there:
+            try:
+                meta = each["metadata"]
+                await self._client.delete(DASK_AUTOSCALER, self._namespace, meta["name"], uid=meta["uid"])
+            except (Missing, Conflict):
+                continue
+        if there:
+            await asyncio.sleep(SETTLE)
+
+    async def _autoscalers(self) -> list[Manifest]:
+        """Those of the cluster, the one that serves it first."""
+        found = (await self._client.list(DASK_AUTOSCALER, self._namespace))["items"]
+        ours = (each for each in found if each["spec"]["cluster"] == self._cluster)
+        return sorted(ours, key=lambda each: (each["metadata"]["creationTimestamp"], each["metadata"]["name"]))
+
+    def _manifest(self, spec: Manifest) -> Manifest:
+        return {
+            "apiVersion": names.API_VERSION,
+            "kind": names.AUTOSCALER,
+            "metadata": {"name": self._cluster, "namespace": self._namespace},
+            "spec": {"cluster": self._cluster, **{key: each for key, each in spec.items() if each is not None}},
+        }
