@@ -99,8 +99,7 @@ def _why(pod: Manifest) -> str:
     status = pod["status"]
     if status.get("reason"):
         return f"{status['reason']}: {status.get('message', '')}".rstrip(": ")
-    ends = [(each["name"], end) for each in status["containerStatuses"] if (end := _last_end(each))]
-    failed = [(name, end) for name, end in ends if end.get("exitCode") != 0]
+    failed = [(name, end) for name, end in _all_ends(pod) if end.get("exitCode") != 0]
     if not failed:
         return ""
     name, end = max(failed, key=lambda each: each[1].get("finishedAt") or "")
@@ -138,9 +137,9 @@ def _ends(pod: Manifest) -> Iterator[Manifest]:
             yield end
 
 
-def _last_end(status: Manifest) -> Manifest | None:
-    for state in ("state", "lastState"):
-        end: Manifest | None = (status.get(state) or {}).get("terminated")
-        if end:
-            return end
-    return None
+def _all_ends(pod: Manifest) -> Iterator[tuple[str, Manifest]]:
+    """The ends that are known of each container: its last one, and the one before it was started again."""
+    for each in pod["status"]["containerStatuses"]:
+        for state in ("state", "lastState"):
+            if end := (each.get(state) or {}).get("terminated"):
+                yield each["name"], end

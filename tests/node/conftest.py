@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +105,19 @@ def dask_k8s(node: Cluster, *words: str) -> str:
     return done.stdout
 
 
-@pytest.fixture
-def kubectl(node: Cluster) -> Iterator[Kubectl]:
-    """A namespace of the test's own."""
+@contextmanager
+def own_namespace(node: Cluster) -> Iterator[Kubectl]:
+    """A person with a namespace that nobody else uses."""
     name = f"test-{secrets.token_hex(4)}"
     person = Kubectl({**os.environ, **node.environment()}, name)
     person("create", "namespace", name)
     person.until(lambda: "default" in person("get", "serviceaccounts", "-o", "name"), "the service account")
     yield person
     person("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def kubectl(node: Cluster) -> Iterator[Kubectl]:
+    """A namespace of the test's own."""
+    with own_namespace(node) as person:
+        yield person

@@ -6,6 +6,7 @@ whoever took it away, and whether we saw it or not. Nobody concludes from its ab
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,6 +34,8 @@ class Attempts:
         The runner that was there last; None when its loss has been counted.
     why
         Why that one is being lost, as soon as it is known.
+    failure
+        How its program ended before the kubelet started it again last: a kubelet forgets it soon.
     early
         How many in a row were lost early.
     lost
@@ -42,6 +45,7 @@ class Attempts:
     uid: str | None = None
     created: datetime | None = None
     why: str = ""
+    failure: str = ""
     early: int = 0
     lost: datetime | None = None
 
@@ -53,6 +57,7 @@ class Attempts:
             uid=fields.text_or_none("uid"),
             created=fields.moment("created") if fields.has("created") else None,
             why=fields.text_or_none("why") or "",
+            failure=fields.text_or_none("failure") or "",
             early=fields.count("early", 0),
             lost=fields.moment("lost") if fields.has("lost") else None,
         )
@@ -63,6 +68,7 @@ class Attempts:
             "uid": self.uid,
             "created": None if self.created is None else timestamp(self.created),
             "why": self.why or None,
+            "failure": self.failure or None,
             "early": self.early or None,
             "lost": None if self.lost is None else timestamp(self.lost),
         }
@@ -96,8 +102,12 @@ class Attempts:
             why = runner.why
         elif runner.phase is Phase.LEAVING:
             why = why or DELETED
-        early = 0 if held_out else self.early
-        return Attempts(uid=self.uid, created=self.created, why=why, early=early, lost=self.lost)
+        return replace(
+            self,
+            why=why,
+            failure=(runner.restarts and runner.why) or self.failure,
+            early=0 if held_out else self.early,
+        )
 
     def _without(self, now: datetime) -> Attempts:
         """The runner is gone."""

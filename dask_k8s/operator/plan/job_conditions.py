@@ -27,7 +27,7 @@ def of_job(
         *end,
         progressing,
         next(_troubles(observed, attempts, now, ended=ended), SOUND),
-        *_restarted(job, observed.runner),
+        *_restarted(job, observed.runner, attempts),
         *_replaced(job, attempts, ended=ended),
     ]
 
@@ -86,13 +86,13 @@ def _troubles(observed: ObservedJob, attempts: Attempts, now: datetime, *, ended
         yield from troubled(observed.cluster.status)
 
 
-def _restarted(job: Job, runner: Runner | None) -> Iterator[Condition]:
+def _restarted(job: Job, runner: Runner | None, attempts: Attempts) -> Iterator[Condition]:
     """How often the kubelet started the program again, and why."""
     if runner is None or not runner.restarts:
         yield from kept(job.status, Type.RUNNER_RESTARTED)
         return
     times = "once" if runner.restarts == 1 else f"{runner.restarts} times"
-    message = f"The kubelet started the runner's program again, {times} so far. {runner.why}".rstrip()
+    message = f"The kubelet started the runner's program again, {times} so far. {attempts.failure}".rstrip()
     yield Condition(type=Type.RUNNER_RESTARTED, holds=True, reason="Restarted", message=message)
 
 

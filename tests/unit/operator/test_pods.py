@@ -83,6 +83,10 @@ WORDS: list[tuple[dict[str, Any], str]] = [
     (pod("Failed", ended(1, message="no data\n")), "Container job ended with exit code 1 (Error): no data"),
     (pod("Failed", reason="Evicted", message="The node was low on memory."), "Evicted: The node was low on memory."),
     (pod("Running", {**RUNS, "_": {"lastState": ended(7)}}), "Container job ended with exit code 7 (Error)."),
+    (
+        pod("Succeeded", {**ended(0, "Completed"), "_": {"lastState": ended(7)}}),
+        "Container job ended with exit code 7 (Error).",
+    ),
     (pod("Failed", ended(0, "Completed"), ended(2)), "Container beside ended with exit code 2 (Error)."),
     (pod("Running", RUNS), ""),
 ]
