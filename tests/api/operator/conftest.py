@@ -213,10 +213,15 @@ def serve(world: World) -> Serve:
 
     @asynccontextmanager
     async def start(
-        *, me: str = names.DEPLOYED, lease: str = names.OPERATOR, cluster: str | None = None, duration: float = 5.0
+        *,
+        me: str = names.DEPLOYED,
+        lease: str = names.OPERATOR,
+        cluster: str | None = None,
+        duration: float = 5.0,
+        client: Client = world.client,
     ) -> AsyncIterator[Operator]:
         election = Election(
-            world.client,
+            client,
             namespace=world.namespace,
             name=lease,
             identity=secrets.token_hex(4),
@@ -225,9 +230,7 @@ def serve(world: World) -> Serve:
             final=names.DEPLOYED if cluster else None,
         )
         scope = Scope(namespaces=(world.namespace,), cluster=cluster)
-        async with Operator(
-            world.client, scope, election, me=me, inside=True, max_workers=20, timing=A_TENTH
-        ) as operator:
+        async with Operator(client, scope, election, me=me, inside=True, max_workers=20, timing=A_TENTH) as operator:
             async with asyncio.timeout(DEADLINE):
                 await operator.serving.wait()
             yield operator

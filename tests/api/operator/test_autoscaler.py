@@ -61,6 +61,7 @@ async def test_the_group_follows_the_target(world: World, serve: Serve, schedule
         await world.make(seed_autoscaler(scaleDown={"stabilizationSeconds": 2}))
         await ready(world)
         await becomes(world, 7)
+        await pending_pods_are_capacity(world)
         await scheduler.scene("target", workers=50)
         await becomes(world, 10)
         await world.told(world.autoscaler, "ScalingLimited", "True", "TooManyReplicas")
@@ -76,6 +77,22 @@ async def test_the_group_follows_the_target(world: World, serve: Serve, schedule
         await scheduler.scene("target", workers=9)
         await asyncio.sleep(2.0)
         assert await replicas(world) == 4
+
+
+async def pending_pods_are_capacity(world: World) -> None:
+    """None of the seven runs, and nobody asks for them again."""
+    before = (await world.autoscaler())["status"]["lastScaleTime"]
+    await asyncio.sleep(1.1)  # times have whole seconds
+    for pod in (await world.workers(7))[:2]:
+        await world.runs(pod, ip="127.0.0.3")
+
+    async def counted() -> bool:
+        return bool((await world.group())["status"].get("readyReplicas") == 2)
+
+    await world.until(counted, "two of seven")
+    await asyncio.sleep(1.5)
+    assert (await world.autoscaler())["status"]["lastScaleTime"] == before
+    assert await replicas(world) == 7
 
 
 async def test_the_operators_own_limit_holds(world: World, serve: Serve, scheduler: Partner) -> None:

@@ -6,8 +6,12 @@ import asyncio
 
 import pytest
 
-from dask_k8s.errors import Missing
+from dask_k8s.errors import Invalid, Missing
+from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import DASK_CLUSTER, DASK_JOB, EVENT, POD
+from tests.api.conftest import ApiServer
+from tests.api.kube.faults import Faults, only
+from tests.api.kube.faults import says as kube_says
 from tests.api.operator.conftest import Json, Serve, World, seed_job
 
 
@@ -117,6 +121,23 @@ async def test_an_end_is_final(world: World, serve: Serve) -> None:
         with pytest.raises(Missing):
             await world.cluster("simple-job")
         assert (await status_of(world))["jobStatus"] == "Successful"
+
+
+async def test_the_end_is_written_before_the_cluster_goes(apiserver: ApiServer, world: World, serve: Serve) -> None:
+    """While the API server does not take the word, nothing is taken away; then both happen."""
+    async with Faults(await apiserver.log_in()) as faults, Client(faults.credentials()) as client, serve(client=client):
+        await world.make(seed_job())
+        runner = await world.runner()
+        await world.runs(runner)
+        await says(world, "Running")
+        faults.trouble = only(lambda request: request.path.endswith("simple-job/status"), kube_says(500, times=10_000))
+        await world.ends(runner, code=0)
+        await asyncio.sleep(2.0)
+        assert "deletionTimestamp" not in (await world.cluster("simple-job"))["metadata"]
+        assert (await status_of(world))["jobStatus"] == "Running"
+        faults.trouble = None
+        await says(world, "Successful")
+        await world.is_gone(DASK_CLUSTER, "simple-job")
 
 
 async def test_a_runner_that_cannot_be_made_is_told(world: World, serve: Serve) -> None:
@@ -236,8 +257,6 @@ async def test_edits_of_a_job_that_has_begun_are_refused(world: World, serve: Se
     async with serve():
         await world.make(seed_job())
         await says(world, "ClusterCreated")
-    from dask_k8s.errors import Invalid
-
     image = {"spec": {"job": {"spec": {"containers": [{"name": "job", "image": "other"}]}}}}
     with pytest.raises(Invalid, match="delete the job and make another one"):
         await world.client.patch(DASK_JOB, world.namespace, "simple-job", image)
