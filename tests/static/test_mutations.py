@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PATCHES = sorted((ROOT / "tests" / "mutations").glob("*.patch"))
-COPIED = ("dask_k8s", "tests", "crds", "examples", "devcluster", "pyproject.toml")
+COPIED = ("dask_k8s", "tests", "crds", "examples", "pyproject.toml")
 CAUGHT_BY = "Caught-by: "
 
 
@@ -36,7 +36,8 @@ def copy(tmp_path: Path) -> Path:
 
 def run(folder: Path, test: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", test]
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    # What starts an API server is this clone's own: it finds the one that the other tests use.
+    environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
     return subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 

@@ -133,7 +133,8 @@ async def test_the_end_is_written_before_the_cluster_goes(apiserver: ApiServer, 
         faults.trouble = only(lambda request: request.path.endswith("simple-job/status"), kube_says(500, times=10_000))
         await world.ends(runner, code=0)
         await asyncio.sleep(2.0)
-        assert "deletionTimestamp" not in (await world.cluster("simple-job"))["metadata"]
+        there = (await world.client.list(DASK_CLUSTER, world.namespace))["items"]
+        assert [each["metadata"].get("deletionTimestamp") for each in there] == [None], "nothing is taken away yet"
         assert (await status_of(world))["jobStatus"] == "Running"
         faults.trouble = None
         await says(world, "Successful")

@@ -187,6 +187,13 @@ def test_a_lost_runner_is_counted_once_and_told() -> None:
     assert condition(third, "RunnerReplaced") == condition(second, "RunnerReplaced")
 
 
+def test_another_runner_in_its_place_was_a_loss() -> None:
+    """Whoever took the first one away, and though nobody saw it go."""
+    made = plan(job(status=known("r1")), observed(runner(Phase.PENDING, "r2"), cluster()), NOW)
+    assert status_of(made)["runner"]["uid"] == "r2"
+    assert "It was deleted before its end was seen" in condition(made, "RunnerReplaced")["message"]
+
+
 @pytest.mark.parametrize(("early", "due"), [(0, None), (1, 10), (2, 20), (3, 40), (30, 300)])
 def test_runners_that_are_lost_at_once_come_later_and_later(early: int, due: float | None) -> None:
     """The first one that is lost is made again at once; no hot loop after that."""
