@@ -100,6 +100,11 @@ def job_runner_labels(job: str) -> dict[str, str]:
     return {names.CLUSTER_NAME: names.job_cluster(job), names.COMPONENT: names.Component.JOB_RUNNER.value}
 
 
+def autoscaler_labels(cluster: str) -> dict[str, str]:
+    """What marks and finds an autoscaler that was made for a cluster."""
+    return {names.CLUSTER_NAME: cluster, names.COMPONENT: names.Component.AUTOSCALER.value}
+
+
 def selector(labels: Mapping[str, str]) -> str:
     """A label selector as the API server, ``kubectl`` and a HorizontalPodAutoscaler take it."""
     return ",".join(f"{key}={text}" for key, text in sorted(labels.items()))

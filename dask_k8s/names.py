@@ -57,6 +57,7 @@ class Component(StrEnum):
     WORKER = "worker"
     WORKER_GROUP = "workergroup"
     JOB_RUNNER = "job-runner"
+    AUTOSCALER = "autoscaler"
 
 
 def scheduler_pod(cluster: str) -> str:

@@ -15,6 +15,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+BURST = """
+from time import sleep
+from dask.distributed import Client
+client = Client("localhost:{port}")
+futures = client.map(sleep, [0.5] * 100, pure=False)
+client.gather(futures)
+workers = client.scheduler_info(n_workers=-1)["workers"]
+print("100 tasks of half a second; the autoscaler has made", len(workers), "workers for them")
+"""
+
 EXAMPLES = Path(__file__).parent
 ROOT = EXAMPLES.parent
 
@@ -32,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     subprocess.run([sys.executable, str(EXAMPLES / "first_cluster.py")], check=True)
     title("3  As an administrator: the operator, and a cluster from kubectl")
     administrator()
+    title("4  A program that runs to its end, with a cluster of its own")
+    job()
     title(f"Done after {time.perf_counter() - began:.0f} s")
     print(go_on)
 
@@ -90,7 +102,19 @@ def administrator() -> None:
     run("kubectl", "scale", "--replicas=4", "daskworkergroup", "simple-default")
     run("kubectl", "wait", "--for=condition=WorkersReady", "daskworkergroup/simple-default", "--timeout=120s")
     run("kubectl", "get", "pods", "-l", "dask.org/cluster-name=simple")
+    run("kubectl", "apply", "-f", "examples/autoscaler.yaml")
+    with forwarded("svc/simple", 8786) as port:
+        run(sys.executable, "-c", BURST.format(port=port))
+    run("kubectl", "get", "daskautoscalers")
     run("kubectl", "delete", "daskcluster", "simple")
+
+
+def job() -> None:
+    """Apply, wait for its end, look at what is left, delete."""
+    run("kubectl", "apply", "-f", "examples/job.yaml")
+    run("kubectl", "wait", "--for=condition=Complete", "daskjob/simple-job", "--timeout=180s")
+    run("kubectl", "get", "daskjobs,pods", "--show-kind")
+    run("kubectl", "delete", "-f", "examples/job.yaml")
 
 
 @contextmanager

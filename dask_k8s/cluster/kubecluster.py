@@ -288,7 +288,7 @@ class KubeCluster(SubscribedCluster):
     def scale(self, n: int) -> Any:
         """Set the number of workers of the default group; those that leave hand their data over first.
 
-        It ends :meth:`adapt`.
+        It ends ``adapt``.
 
         Parameters
         ----------
@@ -298,7 +298,7 @@ class KubeCluster(SubscribedCluster):
         return self.sync(self._scaling.scale, checked_n_workers(n, "n"))
 
     def adapt(self, minimum: int = 0, maximum: float | None = None) -> Adaptivity:
-        """Let the number of workers follow what the scheduler could use, until :meth:`scale` is called.
+        """Let the number of workers follow what the scheduler could use, until ``scale`` is called.
 
         It makes or changes the cluster's DaskAutoscaler: the operator scales, also while this process is away. How fast
         the scheduler wants to be done is its own ``distributed.adaptive.target-duration``.

@@ -7,7 +7,7 @@ import math
 from collections.abc import Generator
 from typing import Any, Self
 
-from dask_k8s import names
+from dask_k8s import metadata, names
 from dask_k8s.cluster.options import checked_n_workers
 from dask_k8s.errors import AlreadyExists, Conflict, InvalidResource, Missing
 from dask_k8s.kinds.value import Manifest
@@ -104,6 +104,10 @@ class Scaling:
         return {
             "apiVersion": names.API_VERSION,
             "kind": names.AUTOSCALER,
-            "metadata": {"name": self._cluster, "namespace": self._namespace},
+            "metadata": {
+                "name": self._cluster,
+                "namespace": self._namespace,
+                "labels": metadata.autoscaler_labels(self._cluster),
+            },
             "spec": {"cluster": self._cluster, **{key: each for key, each in spec.items() if each is not None}},
         }

@@ -21,6 +21,9 @@ from dask_k8s.operator.plan import conditions
 from dask_k8s.operator.plan.adoption import adopted, follows_the_dead
 from dask_k8s.operator.plan.conditions import SOUND, Condition, Type, degraded, timestamp
 
+FRESH = timedelta(seconds=5)
+"""How much older than its interval an answer may be: a scheduler that is slow is not known to need fewer workers."""
+
 
 @value
 class Decision:
@@ -64,6 +67,8 @@ def plan(autoscaler: Autoscaler, observed: ObservedAutoscaler, limit: int, now: 
 
 def _decision(autoscaler: Autoscaler, observed: ObservedAutoscaler, limit: int, now: datetime) -> Decision | None:
     if observed.group is None or not isinstance(observed.targets, Known):
+        return None
+    if now - observed.targets.at > FRESH + timedelta(seconds=autoscaler.interval):
         return None
     targets = observed.targets.answer
     recommended = _recommended(targets, observed.replicas, now - timedelta(seconds=autoscaler.stabilization))
@@ -172,4 +177,6 @@ def _deadlines(autoscaler: Autoscaler, observed: ObservedAutoscaler, now: dateti
         candidates += [targets.since + window]
         # The first moment at which it no longer counts.
         candidates += [at + window + timedelta(milliseconds=1) for at, n in targets.recent if n > targets.latest]
+        if now - observed.targets.at > FRESH + timedelta(seconds=autoscaler.interval):
+            candidates += [now + timedelta(seconds=autoscaler.interval)]
     yield from (moment for moment in candidates if moment > now)

@@ -76,6 +76,8 @@ ROWS: list[tuple[str, dict[str, Any], int, Unasked | Silent | Known[Targets], in
     ("up is not held back by the window", {}, 3, said((-20, 4), (0, 8), since=LONG), 8),
     ("a silent scheduler changes nothing", {}, 6, SILENT, None),
     ("one that was not asked neither", {}, 6, Unasked(), None),
+    ("nor one whose last answer is old", {}, 6, replace(said((0, 2), since=LONG), at=later(-7)), None),
+    ("unless it is asked seldom", {"interval": 10}, 6, replace(said((0, 2), since=LONG), at=later(-7)), 2),
     ("a user who scales by hand is corrected upwards", {}, 2, said((0, 5), since=LONG), 5),
     ("and downwards", {}, 9, said((0, 5), since=LONG), 5),
 ]

@@ -1,0 +1,35 @@
+"""Figures over time as a picture for the docs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+LINES = ("the scheduler's target", "Pods of workers", "workers that joined")
+
+
+def steps(path: Path, series: Mapping[str, Sequence[Sequence[float]]]) -> None:
+    """One panel a subject: rows of time, target, Pods, joined, and tasks that are left."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = path.stem  # the same figures make the same file
+    from matplotlib import pyplot
+
+    figure = pyplot.figure(figsize=(8, 2.6 * len(series)))
+    longest = max(rows[-1][0] for rows in series.values())
+    for index, (subject, rows) in enumerate(series.items(), start=1):
+        panel = figure.add_subplot(len(series), 1, index)
+        seconds, *columns = zip(*rows, strict=True)
+        for label, column in zip(LINES, columns, strict=False):
+            panel.step(seconds, column, where="post", label=label)
+        done = next((row[0] for row in rows if row[4] == 0), None)
+        if done is not None:
+            panel.axvline(done, color="grey", linestyle=":", label="all tasks are done")
+        panel.set_title(subject, loc="left")
+        panel.set_ylim(bottom=0)
+        panel.set_xlim(0, longest)
+        panel.set_xlabel("seconds since the burst")
+        panel.legend(loc="upper right", fontsize="small")
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})

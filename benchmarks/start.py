@@ -1,0 +1,105 @@
+"""From ``KubeCluster(n_workers=2)`` to its first result, beside the same objects POSTed raw.
+
+Every measurement is a new process. Ours and raw take turns, so that both meet the same machine; before them one of
+each warms it up and is not counted. Positions: the client outside of the cluster network (port-forward) and inside;
+the operator deployed and embedded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+from benchmarks import report
+from dask_k8s.cluster.spec import default_image
+from devcluster import Cluster, up
+
+NAMESPACE = "default"
+OPERATORS = ("deployed", "embedded")
+POSITIONS = ("outside", "inside")
+ROUNDS = 10
+TIMEOUT = 120
+SETTLE = 3.0
+"""Seconds between two measurements: what the one before left is gone by then."""
+
+Sample = dict[str, float]
+
+
+def main(rounds: int | None) -> None:
+    """Measure and print."""
+    rounds = rounds or ROUNDS
+    cluster = up("node")
+    rows = []
+    for operator in OPERATORS:
+        with_operator(cluster, deployed=operator == "deployed")
+        for position in POSITIONS:
+            rows.append(row(cluster, operator, position, rounds))
+            print(f"{operator}, {position}: {rows[-1][4]} of raw", file=sys.stderr, flush=True)
+    header = (
+        "operator",
+        "client",
+        "KubeCluster, first result",
+        "raw, first result",
+        "ratio",
+        "both workers, ratio",
+        "close()",
+    )
+    print(report.table(header, rows))
+    print(f"\n{rounds} rounds each, alternating, medians (spread). {report.machine()}")
+
+
+def row(cluster: Cluster, operator: str, position: str, rounds: int) -> tuple[str, ...]:
+    """One line of the table."""
+    samples = list(alternating(cluster, operator, position, rounds))
+    ours, raw = [one for one, _ in samples], [two for _, two in samples]
+    return (
+        operator,
+        position,
+        report.summary(ours, "first"),
+        report.summary(raw, "first"),
+        f"{report.ratio(ours, raw, 'first'):.2f}",
+        f"{report.ratio(ours, raw, 'both'):.2f}",
+        report.summary(ours, "close"),
+    )
+
+
+def alternating(cluster: Cluster, operator: str, position: str, rounds: int) -> Iterator[tuple[Sample, Sample]]:
+    """Ours and raw in turns; the first pair warms up."""
+    image = default_image()
+    for turn in range(rounds + 1):
+        ours = measured(cluster, position, "benchmarks.start_ours", operator, NAMESPACE, image)
+        raw = measured(cluster, position, "benchmarks.start_raw", NAMESPACE, image)
+        if turn:
+            yield ours, raw
+
+
+def measured(cluster: Cluster, position: str, module: str, *arguments: str) -> Sample:
+    """One measurement in a new process."""
+    argv = [sys.executable, "-m", module, *arguments]
+    command = cluster.inside(argv) if position == "inside" else argv
+    environment = {**plain_environment(), **cluster.environment()}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{module} failed:\n{done.stderr[-3000:]}")
+    time.sleep(SETTLE)
+    sample: Sample = json.loads(done.stdout.splitlines()[-1])
+    return sample
+
+
+def with_operator(cluster: Cluster, *, deployed: bool) -> None:
+    """Install the operator, or take it away, so that only the wanted kind serves."""
+    dask = [sys.executable, "-m", "dask", "k8s"]
+    replicas = "1" if deployed else "0"
+    environment = {**plain_environment(), **cluster.environment()}
+    subprocess.run([*dask, "install"], env=environment, check=True, stdout=sys.stderr)
+    scale = ["kubectl", "-n", "dask-operator", "scale", "deployment/dask-operator", f"--replicas={replicas}"]
+    subprocess.run(scale, env=environment, check=True, stdout=sys.stderr)
+
+
+def plain_environment() -> dict[str, str]:
+    """The environment without settings of Dask: what is measured has its defaults."""
+    return {name: text for name, text in os.environ.items() if not name.startswith("DASK_")}
