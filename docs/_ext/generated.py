@@ -29,11 +29,16 @@ from sphinx.util.docutils import SphinxDirective
 
 from dask_k8s import KubeCluster, settings
 from dask_k8s.cli.manifest import USER_RIGHTS
-from dask_k8s.operator.rights import FORWARDING, RIGHTS, Right
+from dask_k8s.operator.rights import FORWARDING, JOBS, RIGHTS, Right
 
 CRDS = Path(__file__).parents[2] / "crds"
 
-RIGHTS_OF: Mapping[str, tuple[Right, ...]] = {"operator": RIGHTS, "forwarding": (FORWARDING,), "user": USER_RIGHTS}
+RIGHTS_OF: Mapping[str, tuple[Right, ...]] = {
+    "operator": RIGHTS,
+    "jobs": JOBS,
+    "forwarding": (FORWARDING,),
+    "user": USER_RIGHTS,
+}
 
 COMMANDS = {
     "dask k8s install": ("dask_k8s.cli", "install"),
