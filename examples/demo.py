@@ -19,10 +19,10 @@ BURST = """
 from time import sleep
 from dask.distributed import Client
 client = Client("localhost:{port}")
-futures = client.map(sleep, [0.5] * 100, pure=False)
-client.gather(futures)
-workers = client.scheduler_info(n_workers=-1)["workers"]
-print("100 tasks of half a second; the autoscaler has made", len(workers), "workers for them")
+tasks = [0.5] * 30 * sum(client.nthreads().values())
+client.gather(client.map(sleep, tasks, pure=False))
+workers = len(client.nthreads())
+print(len(tasks), "tasks of half a second; the autoscaler has made", workers, "workers for them")
 """
 
 EXAMPLES = Path(__file__).parent

@@ -63,7 +63,7 @@ def install(
     context: str | None,
     kubeconfig: str | None,
 ) -> None:
-    """Install the kinds DaskCluster and DaskWorkerGroup, and the operator that serves them.
+    """Install the kinds (DaskCluster, DaskWorkerGroup, DaskJob, DaskAutoscaler), and the operator that serves them.
 
     Repeat it to change to another version, or to mend an installation.
     """

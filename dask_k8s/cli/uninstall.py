@@ -14,7 +14,7 @@ from dask_k8s.errors import DaskK8sError, Missing, Unavailable
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube import resources
 from dask_k8s.kube.client import Client
-from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, LEASE, Resource
+from dask_k8s.kube.resources import DASK_AUTOSCALER, DASK_CLUSTER, DASK_JOB, DASK_WORKER_GROUP, LEASE, Resource
 
 UNAVAILABLE_FOR = 10.0
 """Seconds that an API server which cannot answer now is asked again."""
@@ -28,7 +28,8 @@ async def uninstall(
     Raises
     ------
     DaskK8sError
-        Before anything is done, when ``crds`` would delete clusters and ``delete_clusters`` does not say so.
+        Before anything is done, when ``crds`` would delete clusters, jobs or what belongs to them, and
+        ``delete_clusters`` does not say so.
     """
     if crds and not delete_clusters:
         await _refuse_with_clusters(client)
@@ -51,7 +52,7 @@ async def _delete_lease(client: Client, namespace: str, say: Say) -> None:
 
 async def _refuse_with_clusters(client: Client) -> None:
     found = []
-    for resource in (DASK_CLUSTER, DASK_WORKER_GROUP):
+    for resource in (DASK_CLUSTER, DASK_WORKER_GROUP, DASK_JOB, DASK_AUTOSCALER):
         items = await _all_of(client, resource)
         found += [f"{resource.kind} {each['metadata']['namespace']}/{each['metadata']['name']}" for each in items]
     if found:

@@ -300,8 +300,8 @@ class KubeCluster(SubscribedCluster):
     def adapt(self, minimum: int = 0, maximum: float | None = None) -> Adaptivity:
         """Let the number of workers follow what the scheduler could use, until ``scale`` is called.
 
-        It makes or changes the cluster's DaskAutoscaler: the operator scales, also while this process is away. How fast
-        the scheduler wants to be done is its own ``distributed.adaptive.target-duration``.
+        It makes or changes the cluster's DaskAutoscaler: the operator scales, and a deployed one does so also when this
+        process has ended. How fast the scheduler wants to be done is its own ``distributed.adaptive.target-duration``.
 
         Parameters
         ----------

@@ -135,6 +135,8 @@ def differences(options: Options, there: Manifest) -> list[str]:
     found = []
     for path, arguments in _SAID_BY.items():
         wanted, has = (_at(each["spec"], path) for each in (options.manifest, there))
+        if path == ("idleTimeout",):
+            wanted, has = wanted or 0, has or 0  # absent says never, as 0 does
         if options.asked & arguments and wanted is not None and wanted != has:
             of = f" ({has} and not {wanted})" if isinstance(wanted, int) else ""
             found.append(f"its spec.{'.'.join(path)} differs{of}")

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from dask_k8s import metadata, names
 from dask_k8s.cluster.options import checked_n_workers
-from dask_k8s.errors import AlreadyExists, Conflict, InvalidResource, Missing
+from dask_k8s.errors import AlreadyExists, Conflict, Forbidden, InvalidResource, Missing
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import DASK_AUTOSCALER, DASK_CLUSTER, DASK_WORKER_GROUP
@@ -84,7 +84,10 @@ class Scaling:
         await self._client.patch(DASK_AUTOSCALER, self._namespace, there[0]["metadata"]["name"], {"spec": spec})
 
     async def _end_adapting(self) -> None:
-        there = await self._autoscalers()
+        try:
+            there = await self._autoscalers()
+        except (Forbidden, Missing):
+            return  # rights or definitions from before there were autoscalers: there is none that we could have made
         for each in there:
             try:
                 meta = each["metadata"]

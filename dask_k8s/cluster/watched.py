@@ -66,9 +66,14 @@ class Watched:
         return cluster is not None and bool(cluster["metadata"]["uid"] == uid)
 
     def autoscaler(self) -> Manifest | None:
-        """The DaskAutoscaler that serves the cluster: the oldest one."""
-        ours = (each for each in self._autoscalers.values() if each["spec"]["cluster"] == self._name)
-        return min(ours, key=lambda each: each["metadata"]["creationTimestamp"], default=None)
+        """The DaskAutoscaler that serves the cluster: the oldest one that is not going."""
+        ours = [
+            each
+            for each in self._autoscalers.values()
+            if each["spec"]["cluster"] == self._name and "deletionTimestamp" not in each["metadata"]
+        ]
+        by_age = {(each["metadata"]["creationTimestamp"], each["metadata"]["name"]): each for each in ours}
+        return by_age[min(by_age)] if by_age else None
 
     def scheduler(self) -> Manifest | None:
         """The scheduler's Pod, unless it is going."""

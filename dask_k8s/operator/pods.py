@@ -122,6 +122,11 @@ def _has_run(status: Manifest) -> bool:
     return "running" in states or "terminated" in states or status.get("restartCount", 0) > 0
 
 
+def _statuses(pod: Manifest) -> Iterator[Manifest]:
+    yield from pod["status"]["initContainerStatuses"]
+    yield from pod["status"]["containerStatuses"]
+
+
 def _starts(pod: Manifest) -> Iterator[datetime]:
     for each in pod["status"]["containerStatuses"]:
         for state in ("state", "lastState"):
@@ -131,15 +136,15 @@ def _starts(pod: Manifest) -> Iterator[datetime]:
 
 
 def _ends(pod: Manifest) -> Iterator[Manifest]:
-    """How its containers ended, of those that did."""
-    for each in pod["status"]["containerStatuses"]:
+    """How its containers ended, of those that did; one that prepares the others may end the Pod, too."""
+    for each in _statuses(pod):
         if end := (each.get("state") or {}).get("terminated"):
             yield end
 
 
 def _all_ends(pod: Manifest) -> Iterator[tuple[str, Manifest]]:
     """The ends that are known of each container: its last one, and the one before it was started again."""
-    for each in pod["status"]["containerStatuses"]:
+    for each in _statuses(pod):
         for state in ("state", "lastState"):
             if end := (each.get(state) or {}).get("terminated"):
                 yield each["name"], end

@@ -49,11 +49,12 @@ def test_the_seeds_autoscaler(kubectl: Kubectl, deployed: None) -> None:
     assert created == "daskautoscaler.kubernetes.dask.org/simple created\n"
     with forwarded(kubectl, ":8786") as port, Client(f"localhost:{port}") as client:
         kubectl.until(lambda: replicas(kubectl) == 1, "the minimum")
-        futures = client.map(work, range(200), pure=False)
+        count = 100 * sum(client.nthreads().values())  # a target counts workers by their threads
+        futures = client.map(work, range(count), pure=False)
         kubectl.until(lambda: replicas(kubectl) == 4, "the maximum")
         header, (row,) = table(kubectl("get", "daskautoscalers"))
         assert row[: header.index("AGE")][:4] == ["simple", "simple", "1", "4"]
-        assert client.gather(futures) == list(range(200))
+        assert client.gather(futures) == list(range(count))
         assert set(runs(client).values()) == {1}
         del futures
         kubectl.until(lambda: replicas(kubectl) == 1, "the minimum again")

@@ -129,10 +129,10 @@ def _conditions(
     trouble = next(_troubles(autoscaler, observed), None)
     if trouble is not None:
         active = (trouble.reason, "")
-    elif decision is None:
-        active = ("SchedulerStarting", "The scheduler has not been heard of yet.")
+    elif isinstance(observed.targets, Known) and observed.group is not None:
+        active = ("TargetKnown", f"The scheduler could use {observed.targets.answer.latest} workers.")
     else:
-        active = ("TargetKnown", f"The scheduler could use {decision.target} workers.")
+        active = ("SchedulerStarting", "The scheduler has not been heard of yet.")
     holds = active[0] == "TargetKnown"
     yield Condition(type=Type.SCALING_ACTIVE, holds=holds, reason=active[0], message=active[1])
     yield _limited(autoscaler, decision, limit)
@@ -141,12 +141,14 @@ def _conditions(
 
 def _limited(autoscaler: Autoscaler, decision: Decision | None, limit: int) -> Condition:
     reason, message = "WithinRange", ""
-    if decision is not None and decision.recommended < decision.replicas:
-        reason, message = "TooFewReplicas", f"spec.minimum keeps {decision.replicas} workers."
-    elif decision is not None and decision.recommended > decision.replicas:
-        reason, message = "TooManyReplicas", f"spec.maximum allows {decision.replicas} workers."
-        if autoscaler.maximum is None or limit < autoscaler.maximum:
+    if decision is not None:
+        wish = max(decision.recommended, autoscaler.minimum)
+        if wish > limit and limit <= _most(autoscaler, limit):
             reason, message = "OperatorLimit", f"The operator allows {limit} workers (kubernetes.max-workers)."
+        elif decision.recommended > decision.replicas:
+            reason, message = "TooManyReplicas", f"spec.maximum allows {decision.replicas} workers."
+        elif decision.recommended < decision.replicas:
+            reason, message = "TooFewReplicas", f"spec.minimum keeps {decision.replicas} workers."
     return Condition(type=Type.SCALING_LIMITED, holds=reason != "WithinRange", reason=reason, message=message)
 
 

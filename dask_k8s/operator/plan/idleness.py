@@ -115,7 +115,9 @@ def condition(cluster: Cluster, observed: ObservedCluster, idleness: Idleness, n
     elif idleness.over and idleness.since is not None:
         message = f"Without work since {timestamp(idleness.since)}: deleted after {timeout} s (spec.idleTimeout)."
         yield Condition(type=Type.IDLE, holds=True, reason="IdleTimeout", message=message)
-    elif (warning := warns_at(idleness)) is not None and now >= warning and idleness.since and idleness.ends:
+    elif idleness.counts and (warning := warns_at(idleness)) is not None and now >= warning:
+        assert idleness.since is not None
+        assert idleness.ends is not None
         message = (
             f"Without work since {timestamp(idleness.since)}: unless work comes, the cluster is deleted at "
             f"{timestamp(idleness.ends)} (spec.idleTimeout)."

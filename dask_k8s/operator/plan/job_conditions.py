@@ -80,19 +80,19 @@ def _troubles(observed: ObservedJob, attempts: Attempts, now: datetime, *, ended
         yield degraded(trouble.cause.value, f"{trouble.sentence} {trouble.mend}")
     due = attempts.next_at()
     if due is not None and now < due and observed.runner_presence is Presence.ABSENT:
-        message = f"Runners were lost within a minute of their start, {attempts.early} times in a row."
+        message = f"Runners were lost within a minute of their making, {attempts.early} times in a row."
         yield degraded("RunnersLost", message)
     if observed.cluster is not None and observed.cluster.ours:
         yield from troubled(observed.cluster.status)
 
 
 def _restarted(job: Job, runner: Runner | None, attempts: Attempts) -> Iterator[Condition]:
-    """How often the kubelet started the program again, and why."""
+    """How often the kubelet started a container of it again, and why."""
     if runner is None or not runner.restarts:
         yield from kept(job.status, Type.RUNNER_RESTARTED)
         return
     times = "once" if runner.restarts == 1 else f"{runner.restarts} times"
-    message = f"The kubelet started the runner's program again, {times} so far. {attempts.failure}".rstrip()
+    message = f"The kubelet started containers of the runner again, {times} so far. {attempts.failure}".rstrip()
     yield Condition(type=Type.RUNNER_RESTARTED, holds=True, reason="Restarted", message=message)
 
 

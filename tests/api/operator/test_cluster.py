@@ -130,10 +130,3 @@ async def test_a_dying_cluster_gets_nothing_new(world: World, serve: Serve) -> N
         assert not await world.pods()
         assert not await world.pods("scheduler")
     await world.client.patch(DASK_CLUSTER, world.namespace, "simple", {"metadata": {"finalizers": None}})
-
-
-async def test_idle_timeout_is_accepted_and_said_not_to_act(world: World, serve: Serve) -> None:
-    """``spec.idleTimeout`` is no error, and nobody is led to believe that it works."""
-    async with serve():
-        await world.make(seed_cluster(idleTimeout=60))
-        await world.condition("IdleTimeoutIgnored", status="True", reason="NotSupportedYet")

@@ -47,6 +47,7 @@ def pod(
     )
 
 
+WAITS = [{"name": "job", "restartCount": 0, "state": {"waiting": {"reason": "PodInitializing"}}}]
 DISRUPTED = [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]
 
 ENDINGS: list[tuple[str, dict[str, Any], Ending | None]] = [
@@ -67,6 +68,11 @@ ENDINGS: list[tuple[str, dict[str, Any], Ending | None]] = [
     ("it was chosen to make room", pod("Failed", ended(143), conditions=DISRUPTED), Ending.LOST),
     ("the node did not take it", pod("Failed", reason="OutOfmemory"), Ending.LOST),
     ("no container of it ever ran", pod("Failed"), Ending.LOST),
+    (
+        "what prepares it failed",
+        pod("Failed", initContainerStatuses=[{"name": "init", "state": ended(1)}], containerStatuses=WAITS),
+        Ending.FAILED,
+    ),
     ("its node began anew", pod("Failed", ended(137, "ContainerStatusUnknown")), Ending.LOST),
     ("told to end, it exits with 0", pod("Succeeded", ended(0), metadata={"deletionTimestamp": LATER}), None),
 ]

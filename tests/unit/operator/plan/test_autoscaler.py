@@ -173,6 +173,7 @@ def test_a_scheduler_that_is_still_starting_is_no_trouble() -> None:
         ({"minimum": 2}, 0, "TooFewReplicas"),
         ({"maximum": 3}, 5, "TooManyReplicas"),
         ({"maximum": 5000}, 3000, "OperatorLimit"),
+        ({"minimum": 2000, "maximum": 5000}, 0, "OperatorLimit"),
     ],
 )
 def test_limits_are_told(spec: dict[str, Any], target: int, reason: str) -> None:

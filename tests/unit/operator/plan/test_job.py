@@ -167,7 +167,7 @@ def test_restarts_are_told_with_their_count_and_cause() -> None:
     why = "Container job ended with exit code 1 (Error)."
     made = plan(job(status=known()), observed(runner(restarts=3, why=why), cluster()), NOW)
     told = condition(made, "RunnerRestarted")["message"]
-    assert told == f"The kubelet started the runner's program again, 3 times so far. {why}"
+    assert told == f"The kubelet started containers of the runner again, 3 times so far. {why}"
     kept = plan(job(status=status_of(made)), observed(ended(Ending.SUCCEEDED, restarts=3), cluster()), NOW)
     assert condition(kept, "RunnerRestarted")["message"] == told, "a kubelet forgets the ends before the last"
     assert condition(plan(job(status=status_of(kept)), observed(), NOW), "RunnerRestarted")["status"] == "True"
