@@ -138,6 +138,7 @@ class KubeCluster(SubscribedCluster):
         self.namespace = self._options.namespace or ""
         self._client: Client | None = None
         self._watched: Watched | None = None
+        self._one_scaling: Scaling | None = None
         self._started: Started | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._closing: asyncio.Event | None = None
@@ -267,6 +268,8 @@ class KubeCluster(SubscribedCluster):
         if self.status is Status.closed:
             return
         _open_clusters.discard(self)
+        if self._one_scaling is not None:
+            await self._one_scaling.finish()
         if self._closing is not None:
             self._closing.set()
         await super()._close()
@@ -295,7 +298,8 @@ class KubeCluster(SubscribedCluster):
         n
             How many workers there should be.
         """
-        return self.sync(self._scaling.scale, checked_n_workers(n, "n"))
+        n = checked_n_workers(n, "n")
+        return self._scaling.begin(self._scaling.scale(n)) if self.asynchronous else self.sync(self._scaling.scale, n)
 
     def adapt(self, minimum: int = 0, maximum: float | None = None) -> Adaptivity:
         """Let the number of workers follow what the scheduler could use, until ``scale`` is called.
@@ -322,7 +326,7 @@ class KubeCluster(SubscribedCluster):
         """
         limits = checked_range(minimum, maximum)
         if self.asynchronous:
-            return Adaptivity(*limits, asyncio.ensure_future(self._scaling.adapt(*limits)))
+            return Adaptivity(*limits, self._scaling.begin(self._scaling.adapt(*limits)))
         self.sync(self._scaling.adapt, *limits)
         return Adaptivity(*limits)
 
@@ -350,7 +354,8 @@ class KubeCluster(SubscribedCluster):
 
     @property
     def _scaling(self) -> Scaling:
-        return Scaling(self._api, self.namespace, self.name)
+        self._one_scaling = self._one_scaling or Scaling(self._api, self.namespace, self.name)
+        return self._one_scaling
 
     async def _get_logs(self, cluster: bool = True, scheduler: bool = True, workers: bool = True) -> Logs:
         """Logs by Pod; ``cluster`` adds nothing, since progress goes to the ``logging`` module."""
@@ -379,10 +384,7 @@ class KubeCluster(SubscribedCluster):
         """The names of the workers whose Pods there are."""
         return set() if self._watched is None else {pod["metadata"]["name"] for pod in self._watched.workers()}
 
-    @property
-    def plan(self) -> set[str]:
-        """The same: what is asked for becomes a Pod within a moment."""
-        return self.requested
+    plan = requested  # what is asked for becomes a Pod within a moment
 
 
 _open_clusters: weakref.WeakSet[KubeCluster] = weakref.WeakSet()

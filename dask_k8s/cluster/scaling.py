@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
-from collections.abc import Generator
+from collections.abc import Coroutine, Generator
 from typing import Any, Self
 
 from dask_k8s import metadata, names
@@ -13,6 +14,8 @@ from dask_k8s.errors import AlreadyExists, Conflict, Forbidden, InvalidResource,
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import DASK_AUTOSCALER, DASK_CLUSTER, DASK_WORKER_GROUP
+
+logger = logging.getLogger(__name__)
 
 SETTLE = 0.2
 """Seconds until an operator has seen that an autoscaler is gone: it watches autoscalers and groups side by side."""
@@ -52,16 +55,42 @@ def checked_range(minimum: object, maximum: object) -> tuple[int, int | None]:
 
 
 class Scaling:
-    """The writes for one cluster."""
+    """The writes for one cluster, one after the other in the order in which they were asked for.
+
+    In an asynchronous cluster a write begins whether somebody waits for it or not: neither distributed's buttons nor
+    JupyterLab's extension do.
+    """
 
     def __init__(self, client: Client, namespace: str, cluster: str) -> None:
         self._client = client
         self._namespace = namespace
         self._cluster = cluster
+        self._turn = asyncio.Lock()
+        self._begun: set[asyncio.Future[None]] = set()
+
+    def begin(self, write: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
+        """Begin a write; it can be awaited, and what goes wrong is said in the log as well."""
+        begun = asyncio.ensure_future(write)
+        self._begun.add(begun)
+        begun.add_done_callback(self._ended)
+        return begun
+
+    async def finish(self) -> None:
+        """Until everything that was begun has ended."""
+        await asyncio.gather(*self._begun, return_exceptions=True)
+
+    def _ended(self, write: asyncio.Future[None]) -> None:
+        self._begun.discard(write)
+        if not write.cancelled() and (error := write.exception()) is not None:
+            logger.warning("The number of workers of %s was not changed: %s", self._cluster, error)
 
     async def scale(self, n: int) -> None:
         """Set the default group's count; no autoscaler writes it any more."""
-        await self._end_adapting()
+        async with self._turn:
+            await self._end_adapting()
+            await self._set_count(n)
+
+    async def _set_count(self, n: int) -> None:
         patch = {"spec": {"worker": {"replicas": n}}}
         try:
             await self._client.patch(DASK_WORKER_GROUP, self._namespace, names.default_group(self._cluster), patch)
@@ -71,7 +100,10 @@ class Scaling:
 
     async def adapt(self, minimum: int, maximum: int | None) -> None:
         """Make an autoscaler, or change the one that there is."""
-        spec = {"minimum": minimum, "maximum": maximum}
+        async with self._turn:
+            await self._write_autoscaler({"minimum": minimum, "maximum": maximum})
+
+    async def _write_autoscaler(self, spec: Manifest) -> None:
         there = await self._autoscalers()
         try:
             if not there:
@@ -86,8 +118,11 @@ class Scaling:
     async def _end_adapting(self) -> None:
         try:
             there = await self._autoscalers()
-        except (Forbidden, Missing):
-            return  # rights or definitions from before there were autoscalers: there is none that we could have made
+        except Missing:
+            return  # definitions from before there were autoscalers
+        except Forbidden as error:
+            logger.warning("Whether an autoscaler writes the number of workers, too, cannot be seen: %s", error)
+            return
         for each in there:
             try:
                 meta = each["metadata"]

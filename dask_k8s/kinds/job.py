@@ -25,8 +25,10 @@ class Job:
         ``spec.job``.
     cluster_metadata
         Labels and annotations for the DaskCluster alone.
+    cluster
+        ``spec.cluster.spec``, read.
     cluster_manifest
-        ``spec.cluster.spec`` as it was written: the DaskCluster gets it.
+        The same as it was written: the DaskCluster gets it.
     managed_by
         Who serves the job: None for the deployed operator.
     """
@@ -34,6 +36,7 @@ class Job:
     head: Head
     runner: PodTemplate
     cluster_metadata: Metadata
+    cluster: ClusterSpec
     cluster_manifest: Manifest
     managed_by: str | None
     status: Manifest
@@ -53,11 +56,11 @@ class Job:
         fields = Fields(manifest)
         spec = fields.inner("spec")
         cluster = spec.inner("cluster")
-        ClusterSpec.read(cluster.inner("spec"))  # what its DaskCluster would be refused for is said of the job
         return cls(
             head=head,
             runner=_runner(spec.inner("job")),
             cluster_metadata=Metadata.read(cluster.inner_or_empty("metadata")),
+            cluster=ClusterSpec.read(cluster.inner("spec")),
             cluster_manifest=cluster.mapping("spec"),
             managed_by=spec.text_or_none("managedBy"),
             status=fields.mapping_or_empty("status"),

@@ -5,11 +5,18 @@ Three things are kept apart: a question that nobody asked, one that got no answe
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar, assert_never
 
 from dask_k8s.operator.actions import Ask, Question
 from dask_k8s.operator.observed import Known, Silent, Targets, Unasked
+
+T = TypeVar("T")
+
+LATE = 10.0
+"""How many seconds later than asked for a target may come: after more, nobody knows what came before it."""
 
 KEPT = timedelta(hours=1)
 """How long targets are kept: the longest window that an autoscaler may have."""
@@ -20,13 +27,21 @@ class Answers:
 
     Parameters
     ----------
-    clock
-        The present.
+    clock, monotonic
+        The present as the answers are dated, and seconds that no step of that clock touches: questions are asked by
+        these.
     """
 
-    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._clock = clock
-        self._due: dict[Ask, datetime] = {}
+        self._monotonic = monotonic
+        self._asked_at: dict[Ask, float] = {}
+        self._every: dict[Ask, float] = {}
+        self._targeted_at = float("-inf")
         self.order: Unasked | Silent | Known[tuple[str, ...]] = Unasked()
         self.targets: Unasked | Silent | Known[Targets] = Unasked()
         self.idle: Unasked | Silent | Known[str | None] = Unasked()
@@ -43,41 +58,64 @@ class Answers:
 
     def due(self, questions: Iterable[Question]) -> set[Ask]:
         """What has to be asked now; it counts as asked."""
-        now = self._clock()
-        soonest = _soonest(questions)
-        due = {ask for ask, every in soonest.items() if now >= self._last(ask) + timedelta(seconds=every)}
-        self._due.update(dict.fromkeys(due, now))
+        now = self._monotonic()
+        self._every = _soonest(questions)
+        due = {ask for ask, every in self._every.items() if now >= self._last(ask) + every}
+        self._asked_at.update(dict.fromkeys(due, now))
         return due
 
     def pause(self, questions: Iterable[Question], longest: float) -> float:
         """Seconds until something is due."""
-        now = self._clock()
-        left = ((self._last(ask) - now).total_seconds() + every for ask, every in _soonest(questions).items())
-        return max(0.0, min((longest, *left)))
+        now = self._monotonic()
+        return max(0.0, min((longest, *(self._last(ask) + every - now for ask, every in _soonest(questions).items()))))
 
-    def silent(self, why: str) -> None:
-        """No answer came; what was known before no longer counts."""
-        since = Silent(since=self._clock(), why=why)
-        self.order = self.order if isinstance(self.order, Silent) else since
-        self.targets = self.targets if isinstance(self.targets, Silent) else since
-        self.idle = self.idle if isinstance(self.idle, Silent) else since
+    def silent(self, why: str) -> bool:
+        """No answer came to anything; what was known before no longer counts. Whether that is news."""
+        news = {self.refused(ask, why) for ask in Ask}
+        return True in news
 
-    def ordered(self, order: tuple[str, ...]) -> None:
-        """The order in which workers may leave."""
-        self.order = Known(at=self._clock(), answer=order)
+    def refused(self, ask: Ask, why: str) -> bool:
+        """No answer, or an error in its place, came to one question; whether that is news."""
+        silence = Silent(since=self._clock(), why=why)
+        match ask:
+            case Ask.ORDER:
+                news, self.order = not isinstance(self.order, Silent), _earlier(self.order, silence)
+            case Ask.TARGET:
+                news, self.targets = not isinstance(self.targets, Silent), _earlier(self.targets, silence)
+            case Ask.IDLE:
+                news, self.idle = not isinstance(self.idle, Silent), _earlier(self.idle, silence)
+            case _:
+                assert_never(ask)
+        return news
 
-    def targeted(self, target: int) -> bool:
-        """How many workers it could use; whether that is news."""
-        now = self._clock()
+    def answered(self, ask: Ask, reply: Any) -> bool:
+        """The answer to one question; whether it is news."""
+        match ask:
+            case Ask.ORDER:
+                self.order = Known(at=self._clock(), answer=reply)
+                return True  # a plan acts on a fresh order alone
+            case Ask.TARGET:
+                return self._targeted(reply)
+            case Ask.IDLE:
+                return self._rested(reply)
+            case _:
+                assert_never(ask)
+
+    def _targeted(self, target: int) -> bool:
+        """How many workers it could use; the answers before a gap tell nothing of the time within it."""
+        now, seconds = self._clock(), self._monotonic()
         before = self.targets.answer if isinstance(self.targets, Known) else None
-        earlier = () if before is None else before.recent
+        gap = seconds - self._targeted_at - self._every.get(Ask.TARGET, 0.0)
+        whole = before is not None and gap <= LATE and before.recent[-1][0] <= now
+        earlier = before.recent if before is not None and whole else ()
         recent = tuple((at, number) for at, number in earlier if number > target and now - at <= KEPT)
-        since = now if before is None else before.since
+        since = before.since if before is not None and whole else now
+        self._targeted_at = seconds
         self.targets = Known(at=now, answer=Targets(latest=target, since=since, recent=(*recent, (now, target))))
         return before is None or before.latest != target
 
-    def rested(self, mark: str | None) -> bool:
-        """Since when it has nothing to do; whether that is news.
+    def _rested(self, mark: str | None) -> bool:
+        """Since when it has nothing to do.
 
         A scheduler that cannot say since when gives an empty mark: then it is marked with the first time of asking.
         """
@@ -88,8 +126,13 @@ class Answers:
         self.idle = Known(at=self._clock(), answer=mark)
         return news
 
-    def _last(self, ask: Ask) -> datetime:
-        return self._due.get(ask, datetime.min.replace(tzinfo=UTC))
+    def _last(self, ask: Ask) -> float:
+        return self._asked_at.get(ask, float("-inf"))
+
+
+def _earlier(before: Unasked | Silent | Known[T], silence: Silent) -> Silent:
+    """Since when it is silent does not move."""
+    return before if isinstance(before, Silent) else silence
 
 
 def _soonest(questions: Iterable[Question]) -> dict[Ask, float]:

@@ -85,7 +85,7 @@ class Observer:
             service=self._presence(key, "Service", service),
             group=None if group is None else _default_group(group),
             group_presence=self._presence(key, names.WORKER_GROUP, group),
-            autoscaled=any(self._autoscalers(ref.namespace, ref.name)),
+            autoscaled=any(self._autoscalers(ref)),
             idle=self._news.answers(ref).idle,
             refusals=self._refusals.of(key),
         )
@@ -115,15 +115,17 @@ class Observer:
             home=home,
             group=None if group is None else Ref.to(group, names.WORKER_GROUP),
             replicas=0 if group is None else _default_group(group).replicas,
-            first=min(self._autoscalers(key.namespace, autoscaler.cluster), default=("", autoscaler.head.ref.name))[1],
+            first="" if home is None else min(self._autoscalers(home.ref), default=("", ""))[1],
             targets=Unasked() if home is None else self._news.answers(home.ref).targets,
             refusals=self._refusals.of(key),
         )
 
-    def _autoscalers(self, namespace: str, cluster: str) -> Iterator[tuple[str, str]]:
+    def _autoscalers(self, cluster: Ref) -> Iterator[tuple[str, str]]:
         """Those of a cluster that are not going, as age and name: the oldest one serves it."""
-        for each in self._caches.autoscalers.by(CLUSTER, (namespace, cluster)):
-            if "deletionTimestamp" not in each["metadata"]:
+        for each in self._caches.autoscalers.by(CLUSTER, (cluster.namespace, cluster.name)):
+            owner = metadata.controller_of(each["metadata"].get("ownerReferences") or ()) or {}
+            of_another = owner.get("kind") == names.CLUSTER and owner.get("uid") != cluster.uid
+            if "deletionTimestamp" not in each["metadata"] and not of_another:
                 yield each["metadata"]["creationTimestamp"], each["metadata"]["name"]
 
     def _job_cluster(self, key: Key, cluster: Manifest, *, ours: bool) -> JobCluster:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -53,7 +53,7 @@ def runner_of(pod: Manifest, phase: Phase) -> Runner:
 
     How a Pod ends that is being deleted says nothing of its program: one that is told to end may well exit with 0.
     """
-    meta, statuses = pod["metadata"], pod["status"]["containerStatuses"]
+    meta = pod["metadata"]
     return Runner(
         ref=Ref(kind="Pod", namespace=meta["namespace"], name=meta["name"], uid=meta["uid"]),
         phase=phase,
@@ -62,7 +62,7 @@ def runner_of(pod: Manifest, phase: Phase) -> Runner:
         ending=None if phase is Phase.LEAVING else _ending(pod),
         ended=ended_at(pod),
         why=_why(pod),
-        restarts=sum(each.get("restartCount", 0) for each in statuses),
+        restarts=sum(each.get("restartCount", 0) for each in _statuses(pod)),
         waits_for=_still_running(pod),
         trouble=diagnosis.of_pod(pod),
     )
@@ -99,7 +99,9 @@ def _why(pod: Manifest) -> str:
     status = pod["status"]
     if status.get("reason"):
         return f"{status['reason']}: {status.get('message', '')}".rstrip(": ")
-    failed = [(name, end) for name, end in _all_ends(pod) if end.get("exitCode") != 0]
+    # What prepares a program, or runs beside it, is looked at where the program itself never began.
+    ends = list(_all_ends(status["containerStatuses"])) or list(_all_ends(status["initContainerStatuses"]))
+    failed = [(name, end) for name, end in ends if end.get("exitCode") != 0]
     if not failed:
         return ""
     name, end = max(failed, key=lambda each: each[1].get("finishedAt") or "")
@@ -142,9 +144,9 @@ def _ends(pod: Manifest) -> Iterator[Manifest]:
             yield end
 
 
-def _all_ends(pod: Manifest) -> Iterator[tuple[str, Manifest]]:
+def _all_ends(statuses: Iterable[Manifest]) -> Iterator[tuple[str, Manifest]]:
     """The ends that are known of each container: its last one, and the one before it was started again."""
-    for each in _statuses(pod):
+    for each in statuses:
         for state in ("state", "lastState"):
             if end := (each.get(state) or {}).get("terminated"):
                 yield each["name"], end

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Protocol, assert_never
+from typing import Any, Protocol
 
-from dask_k8s.errors import SchedulerError
+from dask_k8s.errors import SchedulerError, SchedulerRefused
 from dask_k8s.kinds.value import Manifest, Ref
 from dask_k8s.operator.actions import Ask, Question, Retire
 from dask_k8s.operator.answers import Answers
 from dask_k8s.operator.caches import Caches
 from dask_k8s.operator.engine.queue import Key
-from dask_k8s.operator.observed import Drain, Silent
+from dask_k8s.operator.observed import Drain
 from dask_k8s.scheduler.connection import Connection
 from dask_k8s.scheduler.drain import drain
 from dask_k8s.scheduler.rpc import SchedulerRpc
@@ -28,6 +28,7 @@ from dask_k8s.settings import Timing
 
 logger = logging.getLogger(__name__)
 
+FIRST_PAUSE = 0.5
 LOOK = 1.0
 """Seconds at most between two looks at what is wanted of a scheduler."""
 
@@ -48,7 +49,6 @@ class _Drain:
     timeout: int
     state: Drain = Drain.UNDER_WAY
     why: str = ""
-    running: bool = False
 
 
 @dataclass(slots=True)
@@ -60,23 +60,29 @@ class _Talk:
     drains: dict[str, _Drain] = field(default_factory=dict)
     answers: Answers = field(default_factory=Answers)
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
-
-    def pending(self) -> list[_Drain]:
-        """Drains that have not begun."""
-        return [each for each in self.drains.values() if each.state is Drain.UNDER_WAY and not each.running]
+    asking: asyncio.Task[None] | None = None
+    draining: set[asyncio.Task[None]] = field(default_factory=set)
+    failures: int = 0
 
     def questions(self) -> list[Question]:
         """What all those want to know who ask."""
         return [question for asks in self.asks.values() for question in asks]
 
-    def busy(self) -> bool:
-        """Whether anybody wants anything."""
-        return bool(self.asks) or any(each.state is Drain.UNDER_WAY for each in self.drains.values())
+    def is_asked(self, ask: Ask) -> bool:
+        """Whether anybody still wants to know this."""
+        return any(question.ask is ask for question in self.questions())
+
+    def cancel(self) -> None:
+        """The cluster is gone."""
+        for task in (*self.draining, *([self.asking] if self.asking else [])):
+            task.cancel()
 
 
 class Schedulers:
     """All conversations of one operator.
+
+    Questions go over one connection for each scheduler, and each drain has a task and a connection of its own: what
+    goes wrong with a question ends no drain, and what goes wrong with a drain makes nobody silent.
 
     Parameters
     ----------
@@ -105,15 +111,18 @@ class Schedulers:
                 self._talks.clear()
 
     def ask(self, key: Key, cluster: Ref | None, asks: frozenset[Question]) -> None:
-        """What a plan wants to know from now on; nothing ends it."""
-        if cluster is None or cluster.uid is None or (not asks and cluster.uid not in self._talks):
+        """What a plan wants to know from now on; nothing ends it, and so does a cluster that is not ours to ask."""
+        if cluster is None or cluster.uid is None:
+            self.forget(key)
+            return
+        if not asks and cluster.uid not in self._talks:
             return
         talk = self._talk(cluster)
         before = talk.asks.pop(key, frozenset())
         if asks:
             talk.asks[key] = asks
         talk.answers.asked(talk.questions())
-        if asks and (asks != before or talk.task is None or talk.task.done()):
+        if asks and (asks != before or talk.asking is None or talk.asking.done()):
             self._start(talk)
 
     def forget(self, key: Key) -> None:
@@ -125,10 +134,16 @@ class Schedulers:
     def begin(self, key: Key, retire: Retire) -> None:
         """Begin to drain workers; none of them twice at a time."""
         talk = self._talk(retire.cluster)
-        for pod in retire.workers:
-            if pod.uid is not None and pod.uid not in talk.drains:
-                talk.drains[pod.uid] = _Drain(pod=pod, key=key, timeout=retire.timeout)
-        self._start(talk)
+        batch = [
+            _Drain(pod=pod, key=key, timeout=retire.timeout)
+            for pod in retire.workers
+            if pod.uid is not None and pod.uid not in talk.drains
+        ]
+        if batch and self._group is not None:
+            talk.drains.update({each.pod.uid or "": each for each in batch})
+            task = self._group.create_task(self._drained(talk, batch))
+            talk.draining.add(task)
+            task.add_done_callback(talk.draining.discard)
 
     def answers(self, cluster: Ref) -> Answers:
         """What a cluster's scheduler said."""
@@ -147,61 +162,64 @@ class Schedulers:
 
     def _start(self, talk: _Talk) -> None:
         talk.wanted.set()
-        if self._group is not None and (talk.task is None or talk.task.done()):
-            talk.task = self._group.create_task(self._converse(talk))
+        if self._group is not None and (talk.asking is None or talk.asking.done()):
+            talk.asking = self._group.create_task(self._converse(talk))
 
     async def _converse(self, talk: _Talk) -> None:
-        """Until nobody wants anything; a scheduler that cannot be reached is told to those who asked."""
-        silence = 0.5
-        while talk.busy():
+        """Until nobody asks anything; a scheduler that cannot be reached is told to those who asked."""
+        while talk.asks:
             try:
                 async with aclosing(await self._reach.connect(talk.cluster)) as connection:
-                    silence = 0.5
                     await self._serve(talk, SchedulerRpc(connection))
             except SchedulerError as error:
-                self._silent(talk, str(error) or type(error).__name__)
-                await asyncio.sleep(silence)
-                silence = min(self._timing.silence, silence * 2)
+                self._silent(talk, _said(error))
+                await asyncio.sleep(self._pause(talk.failures))
+                talk.failures += 1
 
     async def _serve(self, talk: _Talk, rpc: SchedulerRpc) -> None:
-        """Questions over one connection, drains each over its own; the first that fails ends them all."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                while talk.busy():
-                    talk.wanted.clear()
-                    for ask in talk.answers.due(talk.questions()):
-                        await self._poll(talk, rpc, ask)
-                    for pending in _batches(talk.pending()):
-                        group.create_task(self._drain(talk, pending))
-                    await _either(talk.wanted.wait(), talk.answers.pause(talk.questions(), LOOK))
-        except* SchedulerError as errors:
-            for each in talk.drains.values():
-                each.running = False
-            raise _first(errors) from errors
+        while talk.asks:
+            talk.wanted.clear()
+            for ask in talk.answers.due(talk.questions()):
+                await self._poll(talk, rpc, ask)
+            await _either(talk.wanted.wait(), talk.answers.pause(talk.questions(), LOOK))
+
+    def _pause(self, failures: int) -> float:
+        """Seconds until the next attempt: longer and longer."""
+        doublings: int = 1 << min(failures, 10)
+        return min(self._timing.silence, FIRST_PAUSE * doublings)
 
     async def _poll(self, talk: _Talk, rpc: SchedulerRpc, ask: Ask) -> None:
         """One question; those who asked are woken where the answer is news to them."""
-        match ask:
-            case Ask.ORDER:
-                order = await rpc.leaving_order()
-                talk.answers.ordered(tuple(host_of(address) for address in order))
-                news = True  # a plan acts on a fresh order alone
-            case Ask.TARGET:
-                news = talk.answers.targeted(await rpc.adaptive_target())
-            case Ask.IDLE:
-                news = talk.answers.rested(await rpc.idle_since())
-            case _:
-                assert_never(ask)
+        try:
+            reply = await _QUESTIONS[ask](rpc)
+        except SchedulerRefused as error:
+            news = talk.answers.refused(ask, _said(error))
+        else:
+            talk.failures = 0
+            # Whoever asked may have gone while the answer was on its way: it would look like a present one later.
+            news = talk.is_asked(ask) and talk.answers.answered(ask, reply)
         if news:
-            self._tell(talk, ask)
+            for key, questions in tuple(talk.asks.items()):
+                if any(question.ask is ask for question in questions):
+                    self._wake(key)
+
+    async def _drained(self, talk: _Talk, batch: list[_Drain]) -> None:
+        """Drain workers that were chosen together, however often that needs to be begun."""
+        failures = 0
+        while True:
+            try:
+                await self._drain(talk, batch)
+            except SchedulerError as error:
+                level = logging.INFO if failures == 0 else logging.DEBUG
+                where = (talk.cluster.namespace, talk.cluster.name)
+                logger.log(level, "A drain in %s/%s is begun again: %s", *where, _said(error))
+                await asyncio.sleep(self._pause(failures))
+                failures += 1
+            else:
+                return
 
     async def _drain(self, talk: _Talk, batch: list[_Drain]) -> None:
-        """Drain workers that were chosen together, in one call to the scheduler, which then moves data only once.
-
-        A call of moving gigabytes takes as long as it takes: questions must not wait for it.
-        """
-        for each in batch:
-            each.running = True
+        """In one call to the scheduler, which then moves data only once; moving gigabytes takes as long as it takes."""
         hosts = {each.pod.uid or "": self._address(each.pod) for each in batch}
         async with aclosing(await self._reach.connect(talk.cluster)) as connection:
             rpc = SchedulerRpc(connection)
@@ -215,7 +233,6 @@ class Schedulers:
                 if host_of(address) == hosts[each.pod.uid or ""] and result.refused
             ]
             each.state, each.why = (Drain.REFUSED, refused[0]) if refused else (Drain.EMPTY, "")
-            each.running = False
             if refused:
                 asyncio.get_running_loop().call_later(self._timing.refused_drain, self._forget, talk, each)
             self._wake(each.key)
@@ -231,15 +248,10 @@ class Schedulers:
         return "" if found is None else str(found["status"].get("podIP") or "")
 
     def _silent(self, talk: _Talk, why: str) -> None:
-        if not isinstance(talk.answers.order, Silent):
+        if talk.failures == 0:
             logger.info("The scheduler of %s/%s is silent: %s", talk.cluster.namespace, talk.cluster.name, why)
-        talk.answers.silent(why)
-        for key in {*talk.asks, *(each.key for each in talk.drains.values())}:
-            self._wake(key)
-
-    def _tell(self, talk: _Talk, ask: Ask) -> None:
-        for key, questions in tuple(talk.asks.items()):
-            if any(question.ask is ask for question in questions):
+        if talk.answers.silent(why):
+            for key in tuple(talk.asks):
                 self._wake(key)
 
     def _on_pod(self, old: Manifest | None, new: Manifest | None) -> None:
@@ -250,21 +262,23 @@ class Schedulers:
     def _on_cluster(self, old: Manifest | None, new: Manifest | None) -> None:
         if new is None and old is not None:
             talk = self._talks.pop(old["metadata"]["uid"], None)
-            if talk is not None and talk.task is not None:
-                talk.task.cancel()
+            if talk is not None:
+                talk.cancel()
 
 
-def _batches(pending: list[_Drain]) -> list[list[_Drain]]:
-    """Those of one group go together."""
-    by_key: dict[Key, list[_Drain]] = {}
-    for each in pending:
-        by_key.setdefault(each.key, []).append(each)
-    return list(by_key.values())
+async def _order(rpc: SchedulerRpc) -> tuple[str, ...]:
+    return tuple(host_of(address) for address in await rpc.leaving_order())
 
 
-def _first(errors: BaseExceptionGroup[SchedulerError]) -> SchedulerError:
-    inner = errors.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+_QUESTIONS: Mapping[Ask, Callable[[SchedulerRpc], Awaitable[Any]]] = {
+    Ask.ORDER: _order,
+    Ask.TARGET: SchedulerRpc.adaptive_target,
+    Ask.IDLE: SchedulerRpc.idle_since,
+}
+
+
+def _said(error: SchedulerError) -> str:
+    return str(error) or type(error).__name__
 
 
 async def _either(waiting: Awaitable[object], seconds: float) -> None:

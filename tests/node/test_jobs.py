@@ -109,6 +109,27 @@ def test_the_seeds_job(kubectl: Kubectl, deployed: None) -> None:
     default.until(lambda: not default.pods("dask.org/cluster-name=simple-job"), "nothing left")
 
 
+def test_labels_and_annotations_of_a_job(kubectl: Kubectl, deployed: None) -> None:
+    """From the job to the runner's Pod and the DaskCluster, and on to the cluster's Pods; reserved ones win."""
+    manifest = job("labelled", LONG, workers=1)
+    manifest["metadata"] |= {"labels": {"foo": "bar", "dask.org/component": "boss"}, "annotations": {"hello": "world"}}
+    manifest["spec"]["job"]["metadata"] = {"labels": {"foo": "baz"}, "annotations": {"fizz": "buzz"}}
+    create(kubectl, manifest)
+    selector = "dask.org/cluster-name=labelled"
+    kubectl.until(lambda: len(kubectl.pods(selector)) == 3, "three Pods")
+    found = {pod["metadata"]["labels"]["dask.org/component"]: pod["metadata"] for pod in kubectl.pods(selector)}
+    assert set(found) == {"job-runner", "scheduler", "worker"}
+    cluster = kubectl.json("get", "daskcluster", "labelled")["metadata"]
+    assert {name: each["labels"]["foo"] for name, each in found.items()} == {
+        "job-runner": "baz",
+        "scheduler": "bar",
+        "worker": "bar",
+    }
+    assert {each["annotations"]["hello"] for each in (cluster, *found.values())} == {"world"}
+    assert ("fizz" in found["job-runner"]["annotations"], "fizz" in cluster["annotations"]) == (True, False)
+    assert "dask.org/component" not in cluster["labels"]
+
+
 SLOW = 25
 
 

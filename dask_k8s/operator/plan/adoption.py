@@ -12,10 +12,12 @@ from dask_k8s.operator.observed import Home
 
 def follows_the_dead(head: Head, home: Home | None) -> bool:
     """Whether it belongs to a cluster that is gone, or is going: nothing is done, and the garbage collector comes."""
-    if home is not None:
-        return home.deleting
+    if home is not None and home.deleting:
+        return True
     controller = metadata.controller_of(head.owners)
-    return controller is not None and controller.get("kind") == names.CLUSTER
+    if controller is None or controller.get("kind") != names.CLUSTER:
+        return False
+    return home is None or controller["uid"] != home.ref.uid
 
 
 def adopted(head: Head, home: Home) -> Iterator[Patch]:

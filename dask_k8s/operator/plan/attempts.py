@@ -30,8 +30,9 @@ class Attempts:
 
     Parameters
     ----------
-    uid, created
-        The runner that was there last; None when its loss has been counted.
+    uid, seen
+        The runner that was there last, and when it was seen first: by our clock, as all that is compared here. None
+        when its loss has been counted.
     why
         Why that one is being lost, as soon as it is known.
     failure
@@ -43,7 +44,7 @@ class Attempts:
     """
 
     uid: str | None = None
-    created: datetime | None = None
+    seen: datetime | None = None
     why: str = ""
     failure: str = ""
     early: int = 0
@@ -55,7 +56,7 @@ class Attempts:
         fields = Fields(status, "status").inner_or_empty("runner")
         return cls(
             uid=fields.text_or_none("uid"),
-            created=fields.moment("created") if fields.has("created") else None,
+            seen=fields.moment("seen") if fields.has("seen") else None,
             why=fields.text_or_none("why") or "",
             failure=fields.text_or_none("failure") or "",
             early=fields.count("early", 0),
@@ -66,7 +67,7 @@ class Attempts:
         """For a job's status; nothing before its first runner."""
         content = {
             "uid": self.uid,
-            "created": None if self.created is None else timestamp(self.created),
+            "seen": None if self.seen is None else timestamp(self.seen),
             "why": self.why or None,
             "failure": self.failure or None,
             "early": self.early or None,
@@ -85,18 +86,18 @@ class Attempts:
         """With what is seen now."""
         runner = observed.runner
         if runner is not None and runner.ref.uid == self.uid:
-            return self._seen(observed, now)
+            return self._still(observed, now)
         if runner is None and observed.runner_presence is not Presence.ABSENT:
             return self
         counted = self if self.uid is None else self._without(now)
         if runner is None:
             return counted
-        return Attempts(uid=runner.ref.uid, created=runner.created, early=counted.early, lost=counted.lost)
+        return Attempts(uid=runner.ref.uid, seen=now, early=counted.early, lost=counted.lost)
 
-    def _seen(self, observed: ObservedJob, now: datetime) -> Attempts:
+    def _still(self, observed: ObservedJob, now: datetime) -> Attempts:
         runner = observed.runner
         assert runner is not None
-        held_out = runner.phase in (Phase.RUNNING, Phase.READY) and now - runner.created >= EARLY
+        held_out = runner.phase in (Phase.RUNNING, Phase.READY) and not self._early(now)
         why = self.why
         if runner.ending is Ending.LOST:
             why = runner.why
@@ -111,5 +112,7 @@ class Attempts:
 
     def _without(self, now: datetime) -> Attempts:
         """The runner is gone."""
-        soon = self.created is not None and now - self.created < EARLY
-        return Attempts(early=self.early + 1 if soon else 0, lost=now)
+        return Attempts(early=self.early + 1 if self._early(now) else 0, lost=now)
+
+    def _early(self, now: datetime) -> bool:
+        return self.seen is not None and now - self.seen < EARLY

@@ -21,6 +21,9 @@ from dask_k8s.operator.plan import conditions
 from dask_k8s.operator.plan.adoption import adopted, follows_the_dead
 from dask_k8s.operator.plan.conditions import SOUND, Condition, Type, degraded, timestamp
 
+_OFTEN = ("TooFewReplicas", "WithinRange")
+"""What comes and goes with each burst of work is a condition, and no news."""
+
 FRESH = timedelta(seconds=5)
 """How much older than its interval an answer may be: a scheduler that is slow is not known to need fewer workers."""
 
@@ -58,7 +61,7 @@ def plan(autoscaler: Autoscaler, observed: ObservedAutoscaler, limit: int, now: 
     wanted = list(_conditions(autoscaler, observed, decision, limit))
     return Plan(
         status=_status(autoscaler, observed, decision, wanted, now),
-        events=conditions.changes(autoscaler.status, wanted),
+        events=tuple(each for each in conditions.changes(autoscaler.status, wanted) if each.reason not in _OFTEN),
         actions=() if home is None else tuple(_actions(autoscaler, observed, home, decision)),
         ask=frozenset(_questions(autoscaler, home)) if serves else frozenset(),
         wake_at=min(_deadlines(autoscaler, observed, now), default=None),
@@ -68,7 +71,7 @@ def plan(autoscaler: Autoscaler, observed: ObservedAutoscaler, limit: int, now: 
 def _decision(autoscaler: Autoscaler, observed: ObservedAutoscaler, limit: int, now: datetime) -> Decision | None:
     if observed.group is None or not isinstance(observed.targets, Known):
         return None
-    if now - observed.targets.at > FRESH + timedelta(seconds=autoscaler.interval):
+    if not _is_fresh(observed.targets, autoscaler, now):
         return None
     targets = observed.targets.answer
     recommended = _recommended(targets, observed.replicas, now - timedelta(seconds=autoscaler.stabilization))
@@ -76,10 +79,16 @@ def _decision(autoscaler: Autoscaler, observed: ObservedAutoscaler, limit: int, 
     return Decision(target=targets.latest, recommended=recommended, replicas=replicas)
 
 
+def _is_fresh(targets: Known[Targets], autoscaler: Autoscaler, now: datetime) -> bool:
+    """Neither old nor, after a step of our clock, of the future."""
+    return timedelta() <= now - targets.at <= FRESH + timedelta(seconds=autoscaler.interval)
+
+
 def _recommended(targets: Targets, replicas: int, begin: datetime) -> int:
-    """The highest target since the window began; what was before the first answer is taken for what there is."""
-    highest = targets.highest(begin)
-    return highest if targets.since <= begin else max(highest, replicas)
+    """Up to the latest target; down to the highest since the window began, where the answers span it."""
+    if targets.latest >= replicas:
+        return targets.latest
+    return min(replicas, targets.highest(begin)) if targets.since <= begin else replicas
 
 
 def _most(autoscaler: Autoscaler, limit: int) -> int:
@@ -179,6 +188,6 @@ def _deadlines(autoscaler: Autoscaler, observed: ObservedAutoscaler, now: dateti
         candidates += [targets.since + window]
         # The first moment at which it no longer counts.
         candidates += [at + window + timedelta(milliseconds=1) for at, n in targets.recent if n > targets.latest]
-        if now - observed.targets.at > FRESH + timedelta(seconds=autoscaler.interval):
+        if not _is_fresh(observed.targets, autoscaler, now):
             candidates += [now + timedelta(seconds=autoscaler.interval)]
     yield from (moment for moment in candidates if moment > now)

@@ -25,8 +25,9 @@ OFTEN = 1.0
 """Seconds between two questions: far from the end of the time, and near to it."""
 
 NEAR = timedelta(seconds=15)
-FRESH = timedelta(seconds=3)
-"""How old the answer may be by which a cluster is deleted: who sends work in the meantime loses it."""
+FRESH = timedelta(seconds=1.5)
+"""How old the answer may be by which a cluster is deleted: who sends work in the meantime loses it. When it is asked
+each second and the last answer is older, the scheduler does not answer now: it may be taking in work."""
 
 LONGEST_WARNING = timedelta(seconds=60)
 
@@ -72,8 +73,9 @@ def of_cluster(cluster: Cluster, observed: ObservedCluster, now: datetime) -> Id
     if since is None:
         return Idleness(counts=counts)
     ends = since + timeout
-    fresh = isinstance(observed.idle, Known) and now - observed.idle.at <= FRESH
-    return Idleness(counts=counts, since=since, mark=mark, ends=ends, over=counts and fresh and now >= ends)
+    heard = observed.idle
+    after_its_end = isinstance(heard, Known) and ends <= heard.at and timedelta() <= now - heard.at <= FRESH
+    return Idleness(counts=counts, since=since, mark=mark, ends=ends, over=counts and after_its_end)
 
 
 def questions(idleness: Idleness, now: datetime) -> Iterator[Question]:
@@ -83,12 +85,12 @@ def questions(idleness: Idleness, now: datetime) -> Iterator[Question]:
         yield Question(ask=Ask.IDLE, every=SELDOM if far else OFTEN)
 
 
-def deadlines(idleness: Idleness, now: datetime) -> Iterator[datetime]:
-    """The moments at which there is something new to say or do."""
+def deadlines(idleness: Idleness, observed: ObservedCluster, now: datetime) -> Iterator[datetime]:
+    """The moments at which there is something new to say or do; what a silent scheduler says comes by itself."""
     if idleness.counts and idleness.ends is not None and idleness.since is not None:
         moments = (idleness.ends - NEAR, warns_at(idleness), idleness.ends)
         yield from (moment for moment in moments if moment is not None and moment > now)
-        if now >= idleness.ends:
+        if now >= idleness.ends and isinstance(observed.idle, Known) and not observed.refusals:
             yield now + timedelta(seconds=OFTEN)
 
 
@@ -136,6 +138,10 @@ def _rest(cluster: Cluster, observed: ObservedCluster) -> tuple[datetime | None,
     status = Fields(cluster.status, "status")
     since = status.moment("idleSince") if status.has("idleSince") else None
     mark = status.text_or_none("idleMark")
-    if not isinstance(observed.idle, Known) or (since is not None and observed.idle.answer == mark):
+    if since is None or mark is None:
+        since, mark = None, None
+    if not isinstance(observed.idle, Known):
         return since, mark
-    return (None, None) if observed.idle.answer is None else (observed.idle.at, observed.idle.answer)
+    if observed.idle.answer is None:
+        return None, None
+    return (since, mark) if observed.idle.answer == mark else (observed.idle.at, observed.idle.answer)

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from dask_k8s import names
+from dask_k8s import metadata, names
 from dask_k8s.kinds.fields import Fields
 from dask_k8s.kinds.job import Job
 from dask_k8s.kinds.value import Manifest
@@ -45,13 +45,40 @@ def plan(job: Job, observed: ObservedJob, now: datetime) -> Plan:
     ended = word in ENDS.values()
     attempts = Attempts.read(job.status)
     after = attempts if ended else attempts.after(observed, now)
-    wanted = job_conditions.of_job(job, observed, after, now, ended=ended, ends_now=ended and word is not before)
+    edited = begun_as(job) not in (None, fingerprint(job))
+    wanted = job_conditions.of_job(
+        job, observed, after, now, edited=edited, ended=ended, ends_now=ended and word is not before
+    )
+    actions = _clean_up(observed) if ended else _actions(job, observed, after, now, edited=edited)
     return Plan(
         status=_status(job, observed, word, after, wanted, now),
-        events=conditions.changes(job.status, wanted),
-        actions=tuple(_clean_up(observed) if ended else _actions(job, observed, after, now)),
+        events=(*conditions.changes(job.status, wanted), *job_conditions.another_loss(job, after, wanted)),
+        actions=tuple(actions),
         urgent=word is not before or after != attempts,
         wake_at=min(_deadlines(observed, after, now), default=None),
+    )
+
+
+def begun_as(job: Job) -> str | None:
+    """The fingerprint of what the job began with; None before its first pass."""
+    return Fields(job.status, "status").text_or_none("begunAs")
+
+
+def fingerprint(job: Job) -> str:
+    """Tells one version of what is Kubernetes' own from another.
+
+    The API server refuses edits of a job that has begun, and cannot compare everything: of the fields that a schema
+    leaves open it overlooks those that only one side has. Our own fields are left out: a later release may give them
+    new defaults, which are no edit.
+    """
+    scheduler = job.cluster.scheduler
+    return metadata.template_hash(
+        {
+            "runner": job.runner.spec,
+            "worker": job.cluster.worker.template.spec,
+            "scheduler": scheduler.template.spec,
+            "service": scheduler.service,
+        }
     )
 
 
@@ -76,12 +103,14 @@ def _word(before: JobStatus | None, observed: ObservedJob) -> JobStatus:
     return max((word for word in (before, seen) if word is not None), key=_ORDER.index)
 
 
-def _actions(job: Job, observed: ObservedJob, attempts: Attempts, now: datetime) -> Iterator[Action]:
+def _actions(job: Job, observed: ObservedJob, attempts: Attempts, now: datetime, *, edited: bool) -> Iterator[Action]:
     """Cluster and runner, both in one pass; the cluster first, since a refused one makes a runner useless."""
-    if observed.cluster_presence is Presence.ABSENT and not _hindered(observed, names.CLUSTER, now):
-        yield Create(manifest=job_cluster(job))
     if observed.runner is not None and observed.runner.ending is Ending.LOST:
         yield Delete(target=observed.runner.ref)
+    if edited:
+        return  # a program that nobody began must not take the place of the one that was lost
+    if observed.cluster_presence is Presence.ABSENT and not _hindered(observed, names.CLUSTER, now):
+        yield Create(manifest=job_cluster(job))
     # A program must not come to work in a cluster of the same name that is somebody else's.
     taken = observed.cluster is not None and not observed.cluster.ours
     due = attempts.next_at()
@@ -114,6 +143,7 @@ def _status(
         "jobStatus": word.value,
         "jobRunnerPodName": names.job_runner(name),
         "clusterName": names.job_cluster(name),
+        "begunAs": begun_as(job) or fingerprint(job),
         **_times(job.status, observed, word, now),
         **attempts.written(),
         "conditions": conditions.merged(job.status, wanted, now, generation=job.head.generation),

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from dask_k8s.kinds.job import Job
+from dask_k8s.operator.actions import Create, Event
 from dask_k8s.operator.observed import Ending, ObservedJob, Phase, Presence, Runner
 from dask_k8s.operator.plan.attempts import DELETED, Attempts
 from dask_k8s.operator.plan.conditions import SOUND, Condition, Type, degraded, kept, timestamp, troubled
 
 
 def of_job(
-    job: Job, observed: ObservedJob, attempts: Attempts, now: datetime, *, ended: bool, ends_now: bool
+    job: Job,
+    observed: ObservedJob,
+    attempts: Attempts,
+    now: datetime,
+    *,
+    edited: bool,
+    ended: bool,
+    ends_now: bool,
 ) -> list[Condition]:
     """All conditions of a job, always in the same order.
 
     Parameters
     ----------
+    edited
+        Whether what the job began with has been changed since.
     ended, ends_now
         Whether the job has come to its end, and whether this is the pass that sees it first.
     """
@@ -26,7 +36,7 @@ def of_job(
     return [
         *end,
         progressing,
-        next(_troubles(observed, attempts, now, ended=ended), SOUND),
+        next(_troubles(job, observed, attempts, now, edited=edited, ended=ended), SOUND),
         *_restarted(job, observed.runner, attempts),
         *_replaced(job, attempts, ended=ended),
     ]
@@ -69,21 +79,42 @@ def _work(observed: ObservedJob, attempts: Attempts, now: datetime) -> tuple[str
     return "RunnerRuns", "The runner runs."
 
 
-def _troubles(observed: ObservedJob, attempts: Attempts, now: datetime, *, ended: bool) -> Iterator[Condition]:
+def _troubles(
+    job: Job, observed: ObservedJob, attempts: Attempts, now: datetime, *, edited: bool, ended: bool
+) -> Iterator[Condition]:
     """What stands in the way, the gravest first; the cluster's trouble is the job's too, while it needs one."""
     for refusal in observed.refusals:
-        yield degraded(refusal.reason, refusal.message)
+        if not (ended and isinstance(refusal.action, Create)):  # nothing is made any more
+            yield degraded(refusal.reason, refusal.message)
     if ended:
         return
+    if edited:
+        message = (
+            "spec.job or spec.cluster was changed after the job had begun. What runs goes on, and nothing is made "
+            "again: undo the change, or delete the job and make another one."
+        )
+        yield degraded("SpecChanged", message)
     if observed.runner is not None and observed.runner.trouble is not None:
         trouble = observed.runner.trouble
         yield degraded(trouble.cause.value, f"{trouble.sentence} {trouble.mend}")
     due = attempts.next_at()
     if due is not None and now < due and observed.runner_presence is Presence.ABSENT:
+        last = next(_replaced(job, attempts, ended=False), None)
         message = f"Runners were lost within a minute of their making, {attempts.early} times in a row."
-        yield degraded("RunnersLost", message)
+        yield degraded("RunnersLost", f"{message} {last.message if last else ''}".rstrip())
     if observed.cluster is not None and observed.cluster.ours:
         yield from troubled(observed.cluster.status)
+
+
+def another_loss(job: Job, attempts: Attempts, wanted: Sequence[Condition]) -> Iterator[Event]:
+    """An Event for each runner that is lost: its condition turns at the first one alone."""
+    before = next(kept(job.status, Type.RUNNER_REPLACED), None)
+    if before is not None and attempts.lost != Attempts.read(job.status).lost:
+        yield from (
+            Event(reason=each.reason, message=each.message, warning=True)
+            for each in wanted
+            if each.type is Type.RUNNER_REPLACED
+        )
 
 
 def _restarted(job: Job, runner: Runner | None, attempts: Attempts) -> Iterator[Condition]:

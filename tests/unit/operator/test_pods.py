@@ -94,6 +94,14 @@ WORDS: list[tuple[dict[str, Any], str]] = [
         "Container job ended with exit code 7 (Error).",
     ),
     (pod("Failed", ended(0, "Completed"), ended(2)), "Container beside ended with exit code 2 (Error)."),
+    (
+        pod("Failed", ended(3, message="no data"), initContainerStatuses=[{"name": "proxy", "state": ended(143)}]),
+        "Container job ended with exit code 3 (Error): no data",
+    ),
+    (
+        pod("Failed", initContainerStatuses=[{"name": "init", "state": ended(1)}], containerStatuses=WAITS),
+        "Container init ended with exit code 1 (Error).",
+    ),
     (pod("Running", RUNS), ""),
 ]
 

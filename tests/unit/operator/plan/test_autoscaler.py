@@ -73,6 +73,8 @@ ROWS: list[tuple[str, dict[str, Any], int, Unasked | Silent | Known[Targets], in
     ("down to the highest of the window", {}, 6, said((-20, 4), (0, 2), since=LONG), 4),
     ("what is older than the window is past", {}, 6, said((-31, 5), (0, 2), since=LONG), 2),
     ("a window of no time", {"scaleDown": {"stabilizationSeconds": 0}}, 6, said((0, 2)), 2),
+    ("not up to a target that is past", {"maximum": 50}, 6, said((-20, 40), (0, 1), since=LONG), None),
+    ("nor one whose answer is of the future", {}, 6, replace(said((0, 2), since=LONG), at=later(60)), None),
     ("up is not held back by the window", {}, 3, said((-20, 4), (0, 8), since=LONG), 8),
     ("a silent scheduler changes nothing", {}, 6, SILENT, None),
     ("one that was not asked neither", {}, 6, Unasked(), None),
@@ -209,5 +211,5 @@ def test_no_answers_lead_out_of_the_range(
     after = replicas if count is None else count
     assert minimum <= after <= minimum + width
     wanted = max(number for at, number in recent if at >= min(recent[-1][0], NOW - timedelta(seconds=window)))
-    assert after >= min(wanted, minimum + width)
+    assert after >= min(wanted, max(replicas, recent[-1][1]), minimum + width)
     assert set_to(plan(one, observed(targets, after), LIMIT, NOW)) is None

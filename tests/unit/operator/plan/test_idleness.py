@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from dask_k8s.kinds.cluster import Cluster
 from dask_k8s.operator.actions import Ask, Delete, Question
-from dask_k8s.operator.observed import Known, ObservedCluster, Phase, Silent, Unasked
+from dask_k8s.operator.observed import Known, ObservedCluster, Phase, Refusal, Silent, Unasked
 from dask_k8s.operator.plan.cluster import plan
 from tests.unit import given as g
 from tests.unit.given import NOW, cluster, later
@@ -39,7 +40,10 @@ ROWS: list[tuple[str, dict[str, Any], ObservedCluster, bool, float | None]] = [
     ("a first rest begins with the answer", {}, seen(idle(age=0)), False, 0),
     ("it goes on under its mark", rested(100), seen(idle()), False, 100),
     ("it goes on whoever looks: a restart of ours changes nothing", rested(299), seen(Unasked()), False, 299),
-    ("its time is over", rested(300), seen(idle()), True, 300),
+    ("its time is over", rested(301), seen(idle()), True, 301),
+    ("its time is over, and it was not asked since", rested(300), seen(idle(age=0.5)), False, 300),
+    ("a rest without a mark is none", {"idleSince": rested(900)["idleSince"]}, seen(AT_WORK), False, None),
+    ("nor is one of the future's answer", rested(301), seen(idle(age=-60)), False, 301),
     ("another mark is another rest", rested(300), seen(idle("1769860999.5", age=0)), False, 0),
     ("work ends it", rested(300), seen(AT_WORK), False, None),
     ("a silent scheduler is not an idle one", rested(300), seen(SILENT), False, 300),
@@ -69,16 +73,14 @@ def test_before_it_goes_it_says_so() -> None:
     assert [(event.reason, event.warning) for event in soon.events if "Idle" in event.reason] == [
         ("IdleTimeoutSoon", True)
     ]
-    gone = plan(
-        cluster(idleTimeout=TIMEOUT, status={**rested(300), **status_of(soon), **rested(300)}), seen(idle()), NOW
-    )
+    gone = plan(cluster(idleTimeout=TIMEOUT, status={**status_of(soon), **rested(301)}), seen(idle()), NOW)
     assert condition(gone, "Idle")["reason"] == "IdleTimeout"
     assert "IdleTimeout" in [event.reason for event in gone.events]
 
 
 def test_a_deletion_by_idleness_is_by_uid() -> None:
     """Another cluster of the name is not meant, and nothing else is done in that pass."""
-    (action,) = plan(cluster(idleTimeout=TIMEOUT, status=rested(300)), seen(idle()), NOW).actions
+    (action,) = plan(cluster(idleTimeout=TIMEOUT, status=rested(301)), seen(idle()), NOW).actions
     assert isinstance(action, Delete)
     assert (action.target.kind, action.target.uid) == ("DaskCluster", "uid-1")
 
@@ -121,6 +123,14 @@ def test_it_wakes_when_there_is_something_to_say_or_do(rested_for: float, wakes:
     """At the warning, when it is to be asked more often, at the end, and then until a fresh answer is there."""
     made = plan(cluster(idleTimeout=TIMEOUT, status=rested(rested_for)), seen(idle(age=10)), NOW)
     assert made.wake_at == later(wakes)
+
+
+def test_it_does_not_wake_by_itself_where_that_changes_nothing() -> None:
+    """What a silent scheduler says comes by itself, and a refused deletion is tried again in its time."""
+    assert plan(cluster(idleTimeout=TIMEOUT, status=rested(400)), seen(SILENT), NOW).wake_at is None
+    refusal = Refusal(action=Delete(target=g.CLUSTER), reason="Forbidden", message="may not delete", retry_at=later(30))
+    there = replace(seen(idle()), refusals=(refusal,))
+    assert plan(cluster(idleTimeout=TIMEOUT, status=rested(400)), there, NOW).wake_at == later(30)
 
 
 def test_a_count_flows_as_a_memory_alone_while_an_autoscaler_exists() -> None:

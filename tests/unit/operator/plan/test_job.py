@@ -67,7 +67,7 @@ def observed(
 
 def known(uid: str = "r1", **more: Any) -> dict[str, Any]:
     """A status that remembers a runner."""
-    return {"jobStatus": "Running", "runner": {"uid": uid, "created": "2026-01-31T11:58:00Z", **more}}
+    return {"jobStatus": "Running", "runner": {"uid": uid, "seen": "2026-01-31T11:58:00Z", **more}}
 
 
 def refused(kind: str, retry: float = 5) -> Refusal:
@@ -197,7 +197,7 @@ def test_another_runner_in_its_place_was_a_loss() -> None:
 @pytest.mark.parametrize(("early", "due"), [(0, None), (1, 10), (2, 20), (3, 40), (30, 300)])
 def test_runners_that_are_lost_at_once_come_later_and_later(early: int, due: float | None) -> None:
     """The first one that is lost is made again at once; no hot loop after that."""
-    status = {"runner": {"uid": "r1", "created": later(-3).strftime("%Y-%m-%dT%H:%M:%SZ"), "early": early}}
+    status = {"runner": {"uid": "r1", "seen": later(-3).strftime("%Y-%m-%dT%H:%M:%SZ"), "early": early}}
     made = plan(job(status=status), observed(None, cluster()), NOW)
     assert status_of(made)["runner"]["early"] == early + 1
     assert deeds(made) == (["create Pod"] if due is None else [])
@@ -210,6 +210,44 @@ def test_a_runner_that_lasted_begins_the_count_anew() -> None:
     """A long job that loses its node now and then is not made to wait."""
     made = plan(job(status=known(early=5, lost="2026-01-31T11:57:59Z")), observed(runner(), cluster()), NOW)
     assert "early" not in status_of(made)["runner"]
+
+
+def test_losses_are_counted_by_one_clock() -> None:
+    """The API server's may differ from ours: a Pod that is refused at once, again and again, is no long life."""
+    made = plan(job(), observed(), NOW)
+    for number in range(4):
+        there = observed(runner(Phase.PENDING, f"r{number}", created=later(-600)))
+        made = plan(job(status=status_of(made)), there, NOW)
+        made = plan(job(status=status_of(made)), observed(None, cluster()), later(2))
+    assert status_of(made)["runner"]["early"] == 4
+    assert made.wake_at == later(2 + 40)
+
+
+def test_each_loss_is_an_event() -> None:
+    """Its condition turns at the first one alone."""
+    status = status_of(plan(job(status=known()), observed(None, cluster()), NOW))
+    again = plan(job(status={**status, **known("r2", lost="2026-01-31T11:59:00Z")}), observed(None, cluster()), NOW)
+    assert [each.reason for each in again.events if each.reason == "RunnerLost"] == ["RunnerLost"]
+
+
+def test_an_edit_that_the_api_server_overlooks_starts_no_other_program() -> None:
+    """What runs goes on; what is lost is not made again from the edit, and a condition says what to do."""
+    status = status_of(plan(job(), observed(runner(), cluster()), NOW))
+    edited = [{"name": "job", "image": "dask", "command": ["rm", "-rf", "/"]}]
+    runs = plan(job(status=status, containers=edited), observed(runner(), cluster()), NOW)
+    assert (runs.actions, condition(runs, "Degraded")["reason"]) == ((), "SpecChanged")
+    lost = plan(job(status=status, containers=edited), observed(None, None), NOW)
+    assert lost.actions == ()
+    undone = plan(job(status=status_of(lost)), observed(None, None), NOW)
+    assert deeds(undone) == BOTH
+    ends = plan(job(status=status, containers=edited), observed(ended(Ending.SUCCEEDED), cluster()), NOW)
+    assert deeds(ends) == ["delete simple"]
+
+
+def test_what_a_finished_job_was_refused_is_past() -> None:
+    """Nothing is made any more: it would stay degraded for ever."""
+    made = plan(job(status=DONE), observed(refusals=[refused("Pod")]), NOW)
+    assert condition(made, "Degraded")["status"] == "False"
 
 
 NO_NODE = Diagnosis(cause=Cause.UNSCHEDULABLE, pod="p", sentence="No node fits.", mend="Ask for less.", final=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -160,8 +161,9 @@ def test_new_names_come_from_the_draw() -> None:
         (group(metadata={"deletionTimestamp": g.CREATED}), observed()),
         (group(), observed(home=Home(ref=g.CLUSTER, deleting=True, scheduled=True, ready=True))),
         (group(), observed(a, home=None)),
+        (group(), observed(a, home=replace(g.HOME, ref=replace(g.CLUSTER, uid="uid-of-another")))),
     ],
-    ids=["group", "cluster", "cluster is gone"],
+    ids=["group", "cluster", "cluster is gone", "another cluster has its name"],
 )
 def test_nothing_is_made_for_what_is_going(one: WorkerGroup, there: ObservedGroup) -> None:
     """The garbage collector does the rest."""
