@@ -148,6 +148,7 @@ async def test_a_runner_that_cannot_be_made_is_told(world: World, serve: Serve) 
         await world.make(seed_job(containers=bad))
         told = await world.told(world.job, "Degraded", "True", "Invalid")
         assert "imagePullPolicy" in told["message"]
+        await asyncio.sleep(1.0)  # its cluster has come to rest meanwhile
         passes = operator.loop.passes
         await asyncio.sleep(1.5)
         assert operator.loop.passes - passes < 12

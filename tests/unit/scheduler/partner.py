@@ -54,6 +54,7 @@ class Scene:
         self.client = client
         self.futures: dict[str, Future] = {}
         self.workers: list[Worker] = []
+        self.called: list[str] = []
 
     async def begin(self, count: int) -> None:
         """Forget the scene before, and start so many workers."""
@@ -93,6 +94,31 @@ class Scene:
         """What it answers when it is asked how many workers it could use."""
         self.scheduler.handlers["adaptive_target"] = lambda: workers
 
+    def slow(self, what: str, seconds: float) -> None:
+        """An op that takes its time; what it was is done after that."""
+        real = self.scheduler.handlers[what]
+
+        async def late(*args: Any, **kwargs: Any) -> Any:
+            self.called.append(what)
+            await asyncio.sleep(seconds)
+            answer = real(*args, **kwargs)
+            return await answer if asyncio.iscoroutine(answer) else answer
+
+        self.scheduler.handlers[what] = late
+
+    def fails(self, what: str) -> None:
+        """An op that answers with an error."""
+
+        def error() -> None:
+            self.called.append(what)
+            raise RuntimeError("it went wrong")
+
+        self.scheduler.handlers[what] = error
+
+    def calls(self, what: str) -> int:
+        """How often a slow or failing op was called."""
+        return self.called.count(what)
+
     def hang_up(self) -> None:
         """End every connection that asks something and is no worker's or client's, but for the scene's own."""
         for comm in list(self.scheduler._comms):
@@ -118,7 +144,20 @@ async def run_scheduler() -> None:
         scheduler = await stack.enter_async_context(Scheduler(host="127.0.0.1", port=0, dashboard=False))
         client = await stack.enter_async_context(Client(scheduler.address, asynchronous=True))
         scene = Scene(scheduler, client)
-        for op in ("begin", "scatter", "gather", "submit", "actor", "target", "hang_up", "state", "logs"):
+        for op in (
+            "begin",
+            "scatter",
+            "gather",
+            "submit",
+            "actor",
+            "target",
+            "hang_up",
+            "slow",
+            "fails",
+            "calls",
+            "state",
+            "logs",
+        ):
             scheduler.handlers[f"scene-{op}"] = getattr(scene, op)
         sys.stdout.write(f"{scheduler.address}\n")
         sys.stdout.flush()
