@@ -10,8 +10,12 @@ from dask_k8s.kinds.value import Manifest
 from dask_k8s.manifests import container
 from dask_k8s.manifests.pod import pod
 
-CONNECT_TIMEOUT = "600s"
-"""How long a bare ``Client()`` waits for the scheduler, whose image may still be pulled; as KubeCluster does."""
+CONNECT_TIMEOUT = "3600s"
+"""How long a bare ``Client()`` waits for the scheduler, whose image may still be pulled.
+
+Long, since distributed's pauses between two attempts grow as long as it has waited: with a tenth of it, a scheduler
+that comes after five minutes might not be asked again in time.
+"""
 
 
 def runner_pod(job: Job) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import pytest
 
 from dask_k8s.errors import Invalid
 from dask_k8s.kube.client import Client
-from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP
-from tests.api.operator.conftest import seed_cluster
+from dask_k8s.kube.resources import DASK_AUTOSCALER, DASK_CLUSTER, DASK_WORKER_GROUP
+from tests.api.operator.conftest import seed_autoscaler, seed_cluster, seed_job
 
 Json = dict[str, Any]
 
@@ -78,6 +78,63 @@ async def test_a_bad_group_is_refused_with_the_field(
     with pytest.raises(Invalid) as refused:
         await client.create(at(manifest, "metadata.namespace", namespace), dry_run=True)
     assert sentence in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "sentence"),
+    [
+        ("metadata.name", "a" * 54, "metadata.name may have at most 53 characters"),
+        ("metadata.name", "1st", "metadata.name must begin with a letter"),
+        ("spec.job", None, "spec.job"),
+        ("spec.cluster", None, "spec.cluster"),
+        ("spec.job.spec.restartPolicy", "Always", "restartPolicy must be OnFailure or Never"),
+        ("spec.job.spec.containers", [], "spec.job.spec.containers"),
+        ("spec.cluster.spec.worker.replicas", -1, "spec.cluster.spec.worker.replicas"),
+        ("spec.cluster.spec.scheduler.service", None, "spec.cluster.spec.scheduler.service"),
+    ],
+)
+async def test_a_bad_job_is_refused_with_the_field(
+    client: Client, namespace: str, crds: None, path: str, content: object, sentence: str
+) -> None:
+    """The API server says which field is wrong."""
+    with pytest.raises(Invalid) as refused:
+        await client.create(at(at(seed_job(), "metadata.namespace", namespace), path, content), dry_run=True)
+    assert sentence in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "sentence"),
+    [
+        ("spec.cluster", None, "spec.cluster"),
+        ("spec.cluster", "", "spec.cluster"),
+        ("spec.minimum", -1, "spec.minimum"),
+        ("spec.minimum", 11, "spec.maximum must be at least spec.minimum"),
+        ("spec.interval", 0, "spec.interval"),
+        ("spec.scaleDown", {"stabilizationSeconds": 3601}, "spec.scaleDown.stabilizationSeconds"),
+    ],
+)
+async def test_a_bad_autoscaler_is_refused_with_the_field(
+    client: Client, namespace: str, crds: None, path: str, content: object, sentence: str
+) -> None:
+    """The API server says which field is wrong, or which two contradict each other."""
+    with pytest.raises(Invalid) as refused:
+        await client.create(at(at(seed_autoscaler(), "metadata.namespace", namespace), path, content), dry_run=True)
+    assert sentence in refused.value.message
+
+
+async def test_an_autoscalers_cluster_cannot_be_changed(client: Client, namespace: str, crds: None) -> None:
+    """The sentence says what to do instead; limits can be changed, and have defaults."""
+    bare = {**seed_autoscaler(), "spec": {"cluster": "simple"}}
+    made = await client.create(at(bare, "metadata.namespace", namespace))
+    assert made["spec"] == {
+        "cluster": "simple",
+        "minimum": 0,
+        "interval": 1,
+        "scaleDown": {"stabilizationSeconds": 30},
+    }
+    await client.patch(DASK_AUTOSCALER, namespace, "simple", {"spec": {"minimum": 2, "maximum": 3}})
+    with pytest.raises(Invalid, match="delete the autoscaler and make another one"):
+        await client.patch(DASK_AUTOSCALER, namespace, "simple", {"spec": {"cluster": "other"}})
 
 
 async def test_a_groups_cluster_cannot_be_changed(client: Client, namespace: str, crds: None) -> None:

@@ -15,8 +15,10 @@ import yaml
 
 from dask_k8s import make_cluster_spec
 from dask_k8s.kinds.cluster import Cluster
+from dask_k8s.kinds.job import Job
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kinds.worker_group import WorkerGroup
+from dask_k8s.manifests.job import job_cluster, runner_pod
 from dask_k8s.manifests.scheduler import scheduler_pod
 from dask_k8s.manifests.service import scheduler_service
 from dask_k8s.manifests.worker import worker_pod
@@ -28,6 +30,8 @@ HERE = Path(__file__).parent
 SEED = {
     "cluster.yaml": "b863a1045b0775ce6788218503b98f035df8191e1aaab53a99bd0b73d9b64214",
     "highmemworkers.yaml": "116c3a55f9a60990b9899ef7b2609a1f591caaf79f122dabe1851f70ebf3902c",
+    "job.yaml": "354cec0ac45e4ae0e4aa80b7dcd3e54e611f1b0162c91f3eaf08f6751fe056d9",
+    "autoscaler.yaml": "22114a55474c27503be6a63fa32c4c705de3bada24d316c2a176f22bc91f63db",
 }
 
 
@@ -72,9 +76,16 @@ def _without_nanny() -> Manifest:
     return default_group(Cluster.from_manifest(read_back(manifest, uid="uid-of-the-cluster")))
 
 
+def _objects_of_a_job(folder: str, manifest: Manifest) -> dict[str, Manifest]:
+    """What is made for one DaskJob; the rest is its cluster's."""
+    job = Job.from_manifest(read_back(manifest, uid="uid-of-the-job"))
+    return {f"{folder}/runner-pod": runner_pod(job), f"{folder}/cluster": job_cluster(job)}
+
+
 OBJECTS = {
     **_objects_of_a_cluster("seed-cluster", example("cluster.yaml")),
     "seed-highmemworkers/worker-pod": _worker_pod(example("highmemworkers.yaml")),
+    **_objects_of_a_job("seed-job", example("job.yaml")),
     "defaults/cluster": make_cluster_spec("simple", IMAGE),
     **_objects_of_a_cluster("defaults", make_cluster_spec("simple", IMAGE)),
     "no-nanny/worker-pod": _worker_pod(_without_nanny()),

@@ -265,3 +265,19 @@ async def test_edits_of_a_job_that_has_begun_are_refused(world: World, serve: Se
     replicas = {"spec": {"cluster": {"spec": {"worker": {"replicas": 9}}}}}
     with pytest.raises(Invalid, match="scale its workers with kubectl scale daskcluster"):
         await world.client.patch(DASK_JOB, world.namespace, "simple-job", replicas)
+
+
+async def test_an_edit_that_is_overlooked_is_told(world: World, serve: Serve) -> None:
+    """An API server that compares open objects by the number of their fields lets one be exchanged for another."""
+    async with serve():
+        await world.make(seed_job())
+        runner = await world.runner()
+        await says(world, "ClusterCreated")
+        (container,) = (await world.job())["spec"]["job"]["spec"]["containers"]
+        other = {**{key: each for key, each in container.items() if key != "args"}, "command": ["true"]}
+        patch = {"spec": {"job": {"spec": {"containers": [other]}}}}
+        await world.client.patch(DASK_JOB, world.namespace, "simple-job", patch)
+        await world.told(world.job, "Degraded", "True", "SpecChanged")
+        await world.removed(runner)
+        await asyncio.sleep(1.0)
+        assert await world.pods("job-runner") == []
