@@ -38,7 +38,7 @@ def test_a_users_variable_wins() -> None:
 
 
 @pytest.mark.parametrize(("pod", "policy"), [({}, "OnFailure"), ({"restartPolicy": "Never"}, "Never")])
-def test_the_restart_policy_is_on_failure_unless_set(pod: dict[str, str], policy: str) -> None:
+def test_the_restart_policy_is_on_failure_unless_set(pod: dict[str, Any], policy: str) -> None:
     """A Pod's own default would be Always, which has no end."""
     assert runner_pod(g.job(**pod))["spec"]["restartPolicy"] == policy
 
