@@ -45,7 +45,11 @@ def test_the_restart_policy_is_on_failure_unless_set(pod: dict[str, Any], policy
 
 def test_init_containers_and_volumes_pass() -> None:
     """What we do not know is the user's."""
-    more: dict[str, Any] = {"initContainers": [SIDECAR], "volumes": [{"name": "v", "emptyDir": {}}], "fieldOfTomorrow": 1}
+    more: dict[str, Any] = {
+        "initContainers": [SIDECAR],
+        "volumes": [{"name": "v", "emptyDir": {}}],
+        "fieldOfTomorrow": 1,
+    }
     made = runner_pod(g.job(**more))["spec"]
     assert {key: made[key] for key in more} == more
 
