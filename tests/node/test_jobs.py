@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -278,6 +279,14 @@ def test_a_job_is_deleted_while_it_runs(jobs: Kubectl) -> None:
     """Runner, cluster, Pods, Service."""
     jobs.until(lambda: runner_of(jobs, "cancelled"), "the runner")
     is_deleted(jobs, "cancelled")
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.5, 2.0])
+def test_a_job_is_deleted_while_it_begins(kubectl: Kubectl, deployed: None, seconds: float) -> None:
+    """Before its first pass, in it, and while its Pods start."""
+    create(kubectl, job("early", LONG, workers=1))
+    time.sleep(seconds)
+    is_deleted(kubectl, "early")
 
 
 def is_deleted(kubectl: Kubectl, name: str) -> None:

@@ -9,17 +9,40 @@ from nbclient import NotebookClient
 
 from tests.node.conftest import Kubectl
 
+WIDGET = """
+import time
+scale_row, adapt_row = cluster._widget().children[1].children[1].children
+def settles(word):
+    time.sleep(3)
+    text = cluster._widget().children[1].children[0].value
+    return word in repr(cluster), word in text
+"""
+ADAPT = f"""{WIDGET}
+minimum, maximum, button = adapt_row.children
+minimum.value, maximum.value = 1, 3
+button.click()
+settles("adaptive, 1 to 3")
+"""
+SCALE = """
+number, button = scale_row.children
+number.value = 2
+button.click()
+settles("adaptive")
+"""
+
 CELLS = (
     "from dask_k8s import KubeCluster\ncluster = KubeCluster(n_workers=1, namespace={namespace!r})",
     "cluster",
     "client = cluster.get_client()\nclient.submit(sum, [1, 2]).result()",
     "cluster.scale(2)\nclient.wait_for_workers(2)\nlen(client.ncores())",
+    ADAPT,
+    SCALE,
     "client.close()\ncluster.close()\ncluster.status.name",
 )
 
 
 def test_the_first_minutes_in_a_notebook(kubectl: Kubectl, deployed: None) -> None:
-    """Start with its panel, the widget, a result, scale, close."""
+    """Start with its panel, the widget, a result, scale, the widget's buttons, close."""
     notebook = nbformat.v4.new_notebook()
     notebook.cells = [nbformat.v4.new_code_cell(text.format(namespace=kubectl.namespace)) for text in CELLS]
     NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
@@ -30,7 +53,9 @@ def test_the_first_minutes_in_a_notebook(kubectl: Kubectl, deployed: None) -> No
     assert "application/vnd.jupyter.widget-view+json" in shown
     assert [data.get("text/plain") for data in outputs[2]] == ["3"]
     assert [data.get("text/plain") for data in outputs[3]] == ["2"]
-    assert [data.get("text/plain") for data in outputs[4]] == ["'closed'"]
+    assert [data.get("text/plain") for data in outputs[4]] == ["(True, True)"], "repr and widget"
+    assert [data.get("text/plain") for data in outputs[5]] == ["(False, False)"]
+    assert [data.get("text/plain") for data in outputs[6]] == ["'closed'"]
 
 
 def _panel(notebook: nbformat.NotebookNode) -> str:

@@ -61,7 +61,8 @@ def _joiners(
     )
     if not home.scheduled or any(refusal.hinders("Pod", now) for refusal in observed.refusals):
         return in_doubt
-    missing = group.worker.replicas - sum(worker.stays for worker in observed.workers)
+    # Orphans become the group's own in the same pass: nobody has to come in their place.
+    missing = group.worker.replicas - sum(worker.stays for worker in observed.workers) - len(observed.orphans)
     ended, waiting = _ended(observed, ends, missing, now)
     new = (
         Create(manifest=worker_pod(group, names.worker(group.head.ref.name, observed.draw, index)))

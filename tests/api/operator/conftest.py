@@ -115,15 +115,15 @@ class World:
         """As a kubelet ends the deletion of a Pod, or as somebody forces it."""
         await self.client.delete(POD, self.namespace, pod["metadata"]["name"], grace=0)
 
-    async def until(self, condition: Callable[[], Any], what: str) -> Any:
+    async def until(self, condition: Callable[[], Any], what: str, within: float = DEADLINE) -> Any:
         """Wait for a condition with a deadline; what it gives that is true."""
         last: Any = None
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(within):
                 while not (last := await _unless_missing(condition)):
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            raise AssertionError(f"not within {DEADLINE:g} s: {what}; {await self.seen()}") from None
+            raise AssertionError(f"not within {within:g} s: {what}; {await self.seen()}") from None
         return last
 
     async def seen(self) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dask_k8s.errors import AlreadyExists, Conflict, Missing
+from dask_k8s.errors import Conflict, Missing
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.informer import Informer
 from dask_k8s.kube.resources import DASK_CLUSTER, DASK_JOB, POD
@@ -79,18 +79,6 @@ async def kubelet(world: World, chance: random.Random) -> None:
         await asyncio.sleep(0.05)
 
 
-async def users(world: World, jobs: list[str]) -> None:
-    """Ask for one job after another, evenly over the time that the killing takes."""
-    while True:
-        name = f"job-{len(jobs)}"
-        try:
-            await world.make(seed_job(name, restartPolicy="Never"))
-        except AlreadyExists:
-            continue
-        jobs.append(name)
-        await asyncio.sleep(1.0)
-
-
 @contextmanager
 def seeded() -> Iterator[random.Random]:
     """Chance whose seed a failure prints."""
@@ -103,25 +91,23 @@ def seeded() -> Iterator[random.Random]:
 @pytest.mark.usefixtures("crds")
 async def test_jobs_outlive_an_operator_that_is_killed(apiserver: ApiServer, world: World, tmp_path: Path) -> None:
     """One runner for each job, one cluster, words in their order, one end, and the right one."""
-    witness, jobs = Witness(world.client, world.namespace), list[str]()
+    witness, jobs = Witness(world.client, world.namespace), [f"job-{number}" for number in range(KILLS)]
     arguments = ["-n", world.namespace, *own_kubeconfig(apiserver)]
     environment = {"DASK_KUBERNETES__LEASE_DURATION": LEASE}
     with seeded() as chance:
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(witness.run())
             playing = group.create_task(kubelet(world, chance))
-            asking = group.create_task(users(world, jobs))
-            for _ in range(KILLS):
+            for name in jobs:
+                await world.make(seed_job(name, restartPolicy="Never"))
                 async with operator(tmp_path, apiserver.kubeconfig, *arguments, environment=environment) as killed:
                     await killed.says("Serving")
                     await asyncio.sleep(chance.uniform(0, LONGEST_LIFE))
                     killed.process.kill()
-            asking.cancel()
             async with operator(tmp_path, apiserver.kubeconfig, *arguments, environment=environment):
                 await ended(world, jobs)
             playing.cancel()
             watching.cancel()
-    assert len(jobs) >= KILLS
     for index, name in enumerate(jobs):
         words = witness.words[name]
         assert [ORDER.index(word) for word in words] == sorted({ORDER.index(word) for word in words}), words
@@ -139,4 +125,4 @@ async def ended(world: World, jobs: list[str]) -> None:
         clusters = (await world.client.list(DASK_CLUSTER, world.namespace))["items"]
         return len(words) == len(jobs) and set(words) <= {"Successful", "Failed"} and not clusters
 
-    await world.until(all_ended, "the end of all jobs")
+    await world.until(all_ended, "the end of all jobs", within=120)

@@ -24,6 +24,7 @@ JOINERS = [
     ("an empty group gets all its workers at once", 3, observed(), ["create Pod"] * 3),
     ("a full group needs nothing", 2, observed(a, b), []),
     ("those that exist are kept, the rest is added", 3, observed(a, b), ["create Pod"]),
+    ("an orphan that is adopted counts", 2, observed(a, orphans=[g.pod("o")]), ["adopt o"]),
     ("what is asked for already is not asked for again", 2, observed(worker("e", Phase.EXPECTED), a), []),
     ("a lost reply is asked for again under its name", 2, observed(worker("d", Phase.IN_DOUBT), a), ["create Pod"]),
     ("one that leaves is replaced at once", 2, observed(a, worker("b", Phase.LEAVING)), ["create Pod"]),
