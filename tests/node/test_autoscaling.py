@@ -102,18 +102,15 @@ def test_a_cluster_without_work_goes(kubectl: Kubectl, deployed: None) -> None:
             return found
 
         first = kubectl.until(since, "idleSince")
-        seen = time.monotonic()
         time.sleep(TIMEOUT / 2)
         operator = Kubectl(kubectl.environment, "dask-operator")
         operator("delete", "pod", "-l", "app.kubernetes.io/name=dask-operator", "--wait=false")
         operator("rollout", "status", "deployment/dask-operator", "--timeout=60s")
-        assert since() == first
         kubectl.until(lambda: not kubectl("get", "daskclusters", "-o", "name").strip(), "the end", within=60)
-        # A process that began to count anew would have needed half of the time more.
-        assert TIMEOUT - 6 <= time.monotonic() - seen <= 1.4 * TIMEOUT
     told = kubectl("get", "events", "-o", "custom-columns=R:.reason,M:.message", "--no-headers")
     assert "IdleTimeoutSoon" in told
-    assert f"deleted after {TIMEOUT} s" in told
+    # The rest that ended it is the one that the process before had begun to count.
+    assert f"Without work since {first}: deleted after {TIMEOUT} s" in told
     gone(kubectl)
 
 

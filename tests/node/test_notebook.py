@@ -12,22 +12,25 @@ from tests.node.conftest import Kubectl
 WIDGET = """
 import time
 scale_row, adapt_row = cluster._widget().children[1].children[1].children
-def settles(word):
-    time.sleep(3)
-    text = cluster._widget().children[1].children[0].value
-    return word in repr(cluster), word in text
+def settles(word, there):
+    found, end = None, time.monotonic() + 30
+    while found != (there, there) and time.monotonic() < end:
+        time.sleep(0.2)
+        text = cluster._widget().children[1].children[0].value
+        found = (word in repr(cluster), word in text)
+    return found
 """
 ADAPT = f"""{WIDGET}
 minimum, maximum, button = adapt_row.children
 minimum.value, maximum.value = 1, 3
 button.click()
-settles("adaptive, 1 to 3")
+settles("adaptive, 1 to 3", True)
 """
 SCALE = """
 number, button = scale_row.children
 number.value = 2
 button.click()
-settles("adaptive")
+settles("adaptive", False)
 """
 
 CELLS = (
