@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from benchmarks import peer, plot, report
-from benchmarks.start import plain_environment
+from benchmarks.start import plain_environment, with_operator
 from dask_k8s import make_cluster_spec
 from dask_k8s.cluster.spec import default_image
 from devcluster import Cluster, up
@@ -37,7 +37,7 @@ def main(rounds: int | None) -> None:
     """Measure, print, draw."""
     rounds = rounds or ROUNDS
     cluster = up("node")
-    alone(cluster)
+    with_operator(cluster, deployed=False)  # none serves but those of the measurements
     runs: dict[str, list[Run]] = {subject: [] for subject in SUBJECTS}
     for turn in range(rounds):
         for subject in SUBJECTS:
@@ -60,14 +60,6 @@ def columns(runs: Sequence[Run]) -> Iterator[str]:
 def brief(run: Run) -> str:
     """Its figures without its series."""
     return ", ".join(f"{name} {figure}" for name, figure in run.items() if name != "series")
-
-
-def alone(cluster: Cluster) -> None:
-    """The definitions are there, and no operator but those of the measurements serves."""
-    environment = {**plain_environment(), **cluster.environment()}
-    subprocess.run([sys.executable, "-m", "dask", "k8s", "install"], env=environment, check=True, stdout=sys.stderr)
-    scale = ["kubectl", "-n", "dask-operator", "scale", "deployment/dask-operator", "--replicas=0"]
-    subprocess.run(scale, env=environment, check=True, stdout=sys.stderr)
 
 
 def measured(cluster: Cluster, subject: str) -> Run:

@@ -11,6 +11,7 @@ from typing import Any, Self
 from dask_k8s import metadata, names
 from dask_k8s.cluster.options import checked_n_workers
 from dask_k8s.errors import AlreadyExists, Conflict, Forbidden, InvalidResource, Missing
+from dask_k8s.kinds.autoscaler import seniority
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import DASK_AUTOSCALER, DASK_CLUSTER, DASK_WORKER_GROUP
@@ -135,8 +136,7 @@ class Scaling:
     async def _autoscalers(self) -> list[Manifest]:
         """Those of the cluster, the one that serves it first."""
         found = (await self._client.list(DASK_AUTOSCALER, self._namespace))["items"]
-        ours = (each for each in found if each["spec"]["cluster"] == self._cluster)
-        return sorted(ours, key=lambda each: (each["metadata"]["creationTimestamp"], each["metadata"]["name"]))
+        return sorted((each for each in found if each["spec"]["cluster"] == self._cluster), key=seniority)
 
     def _manifest(self, spec: Manifest) -> Manifest:
         return {

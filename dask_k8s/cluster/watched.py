@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dask_k8s import diagnosis, names
 from dask_k8s.diagnosis import Diagnosis
 from dask_k8s.errors import ApiError, Unreachable
+from dask_k8s.kinds.autoscaler import seniority
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.informer import Informer
@@ -67,13 +68,12 @@ class Watched:
 
     def autoscaler(self) -> Manifest | None:
         """The DaskAutoscaler that serves the cluster: the oldest one that is not going."""
-        ours = [
+        ours = (
             each
             for each in self._autoscalers.values()
             if each["spec"]["cluster"] == self._name and "deletionTimestamp" not in each["metadata"]
-        ]
-        by_age = {(each["metadata"]["creationTimestamp"], each["metadata"]["name"]): each for each in ours}
-        return by_age[min(by_age)] if by_age else None
+        )
+        return min(ours, key=seniority, default=None)
 
     def scheduler(self) -> Manifest | None:
         """The scheduler's Pod, unless it is going."""

@@ -14,6 +14,12 @@ LONGEST_STABILIZATION = 3600
 """Seconds; that of a HorizontalPodAutoscaler."""
 
 
+def seniority(manifest: Manifest) -> tuple[str, str]:
+    """What autoscalers of one cluster are sorted by: the oldest one serves it, and of two as old the first by name."""
+    meta = manifest["metadata"]
+    return meta["creationTimestamp"], meta["name"]
+
+
 @value
 class Autoscaler:
     """A DaskAutoscaler.

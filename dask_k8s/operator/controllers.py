@@ -223,8 +223,7 @@ class Controllers:
         self._on_child(names.WORKER_GROUP, 0.0)(old, new)
         if old is None or new is None or old["metadata"]["generation"] != new["metadata"]["generation"]:
             group = new or old or {}
-            for each in self._caches.autoscalers.by(CLUSTER, (group["metadata"]["namespace"], spec_cluster(group))):
-                self._queue.add(_key(names.AUTOSCALER, each))
+            self._wake(self._caches.autoscalers, group["metadata"]["namespace"], spec_cluster(group) or "")
 
     def _on_autoscaler(self, old: Manifest | None, new: Manifest | None) -> None:
         self._on_resource(names.AUTOSCALER, old, new)
@@ -262,9 +261,12 @@ class Controllers:
 
     def _wake_followers(self, namespace: str, cluster: str) -> None:
         """The groups and autoscalers of a cluster."""
-        for cache in (self._caches.groups, self._caches.autoscalers):
-            for each in cache.by(CLUSTER, (namespace, cluster)):
-                self._queue.add(_key(cache.kind, each))
+        self._wake(self._caches.groups, namespace, cluster)
+        self._wake(self._caches.autoscalers, namespace, cluster)
+
+    def _wake(self, cache: Cache, namespace: str, cluster: str) -> None:
+        for each in cache.by(CLUSTER, (namespace, cluster)):
+            self._queue.add(_key(cache.kind, each))
 
     def _on_lease(self, old: Manifest | None, new: Manifest | None) -> None:
         lease = new or old or {}

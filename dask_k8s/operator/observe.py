@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Protocol
 
 from dask_k8s import diagnosis, metadata, names
-from dask_k8s.kinds.autoscaler import Autoscaler
+from dask_k8s.kinds.autoscaler import Autoscaler, seniority
 from dask_k8s.kinds.cluster import Cluster
 from dask_k8s.kinds.fields import moment
 from dask_k8s.kinds.job import Job
@@ -126,7 +126,7 @@ class Observer:
             owner = metadata.controller_of(each["metadata"].get("ownerReferences") or ()) or {}
             of_another = owner.get("kind") == names.CLUSTER and owner.get("uid") != cluster.uid
             if "deletionTimestamp" not in each["metadata"] and not of_another:
-                yield each["metadata"]["creationTimestamp"], each["metadata"]["name"]
+                yield seniority(each)
 
     def _job_cluster(self, key: Key, cluster: Manifest, *, ours: bool) -> JobCluster:
         ref = Ref.to(cluster, names.CLUSTER)

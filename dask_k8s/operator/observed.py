@@ -271,7 +271,6 @@ class Runner:
 
     ref: Ref
     phase: Phase
-    created: datetime
     started: datetime | None = None
     ending: Ending | None = None
     ended: datetime | None = None

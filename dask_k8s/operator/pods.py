@@ -57,7 +57,6 @@ def runner_of(pod: Manifest, phase: Phase) -> Runner:
     return Runner(
         ref=Ref(kind="Pod", namespace=meta["namespace"], name=meta["name"], uid=meta["uid"]),
         phase=phase,
-        created=moment(meta["creationTimestamp"]),
         started=min(_starts(pod), default=None),
         ending=None if phase is Phase.LEAVING else _ending(pod),
         ended=ended_at(pod),

@@ -68,9 +68,9 @@ class _Talk:
         """What all those want to know who ask."""
         return [question for asks in self.asks.values() for question in asks]
 
-    def is_asked(self, ask: Ask) -> bool:
-        """Whether anybody still wants to know this."""
-        return any(question.ask is ask for question in self.questions())
+    def askers(self, ask: Ask) -> list[Key]:
+        """Who wants to know this."""
+        return [key for key, asks in self.asks.items() if any(question.ask is ask for question in asks)]
 
     def cancel(self) -> None:
         """The cluster is gone."""
@@ -197,11 +197,10 @@ class Schedulers:
         else:
             talk.failures = 0
             # Whoever asked may have gone while the answer was on its way: it would look like a present one later.
-            news = talk.is_asked(ask) and talk.answers.answered(ask, reply)
+            news = bool(talk.askers(ask)) and talk.answers.answered(ask, reply)
         if news:
-            for key, questions in tuple(talk.asks.items()):
-                if any(question.ask is ask for question in questions):
-                    self._wake(key)
+            for key in talk.askers(ask):
+                self._wake(key)
 
     async def _drained(self, talk: _Talk, batch: list[_Drain]) -> None:
         """Drain workers that were chosen together, however often that needs to be begun."""

@@ -6,14 +6,15 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from devcluster import Cluster, cgroups, down, up
+from devcluster.console import Refused
 from devcluster.instances import Kind, instance_of
 from devcluster.processes import wait_for
 
@@ -21,6 +22,7 @@ NAME = "test"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a node needs root")
 
 MEBIBYTE = 1 << 20
+ENDED = ("Succeeded", "Failed")
 IMAGE_LIMIT = 400 * MEBIBYTE
 
 FETCH = """
@@ -36,14 +38,6 @@ while True:
         time.sleep(0.2)
 """
 """Asks again for a while: a Service leads to a Pod soon after that is ready, and not at once."""
-
-
-def wait_until(condition: Callable[[], bool], within: float) -> bool:
-    """Whether a condition came to hold in time."""
-    end = time.monotonic() + within
-    while not (holds := condition()) and time.monotonic() < end:
-        time.sleep(0.2)
-    return holds
 
 
 class Kubectl:
@@ -89,8 +83,9 @@ class Kubectl:
         def phase() -> str:
             return str(self.json("get", "pod", name)["status"].get("phase"))
 
-        ended = wait_until(lambda: phase() in ("Succeeded", "Failed"), 90)
-        log = self("logs", name, "--tail=30") if ended else self("describe", "pod", name)
+        with suppress(Refused):
+            wait_for(lambda: phase() in ENDED, 90, f"{name} does not end", every=0.2)
+        log = self("logs", name, "--tail=30") if phase() in ENDED else self("describe", "pod", name)
         assert phase() == "Succeeded", f"{name} is {phase()}:\n{log}"
         return self("logs", name)
 

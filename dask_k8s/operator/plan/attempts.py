@@ -7,19 +7,14 @@ whoever took it away, and whether we saw it or not. Nobody concludes from its ab
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from dask_k8s.kinds.fields import Fields
 from dask_k8s.kinds.value import Manifest, value
 from dask_k8s.operator.observed import Ending, ObservedJob, Phase, Presence
+from dask_k8s.operator.plan import replacement
 from dask_k8s.operator.plan.conditions import timestamp
-
-EARLY = timedelta(seconds=60)
-"""A runner that was there for less was lost early."""
-
-FIRST_DELAY = timedelta(seconds=10)
-LONGEST_DELAY = timedelta(minutes=5)
 
 DELETED = "It was deleted before its end was seen."
 
@@ -77,10 +72,8 @@ class Attempts:
         return {"runner": present} if present else {}
 
     def next_at(self) -> datetime | None:
-        """When the next runner is made; None for at once."""
-        if self.lost is None or self.early < 2:
-            return None
-        return self.lost + min(LONGEST_DELAY, FIRST_DELAY * (1 << min(self.early - 2, 10)))
+        """When the next runner is made, by the rule for workers that end early; None for at once."""
+        return replacement.next_at(self.lost, self.early)
 
     def after(self, observed: ObservedJob, now: datetime) -> Attempts:
         """With what is seen now."""
@@ -115,4 +108,4 @@ class Attempts:
         return Attempts(early=self.early + 1 if self._early(now) else 0, lost=now)
 
     def _early(self, now: datetime) -> bool:
-        return self.seen is not None and now - self.seen < EARLY
+        return self.seen is not None and now - self.seen < replacement.EARLY

@@ -42,10 +42,15 @@ class EarlyEnds:
 
     def replace_at(self) -> datetime | None:
         """When the ended ones are replaced; None for at once."""
-        if self.last is None or self.count < 2:
-            return None
-        doublings: int = min(self.count - 2, 10)
-        return self.last + min(LONGEST_DELAY, FIRST_DELAY * (1 << doublings))
+        return next_at(self.last, self.count)
+
+
+def next_at(last: datetime | None, early: int) -> datetime | None:
+    """When another one comes in the place of what ended early so many times in a row; None for at once."""
+    if last is None or early < 2:
+        return None
+    doublings: int = min(early - 2, 10)
+    return last + min(LONGEST_DELAY, FIRST_DELAY * (1 << doublings))
 
 
 def counted(before: EarlyEnds, workers: Iterable[Worker], now: datetime) -> EarlyEnds:

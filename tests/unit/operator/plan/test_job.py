@@ -28,10 +28,10 @@ BEGAN = later(-90)
 
 
 def runner(phase: Phase = Phase.READY, uid: str = "r1", **fields: Any) -> Runner:
-    """A runner that was made two minutes ago and began half a minute later."""
+    """A runner that began a minute and a half ago, unless it is still pending."""
     ref = Ref(kind="Pod", namespace="default", name="simple-runner", uid=uid)
     started = None if phase is Phase.PENDING else BEGAN
-    return Runner(ref=ref, phase=phase, **{"created": later(-120), "started": started, **fields})
+    return Runner(ref=ref, phase=phase, **{"started": started, **fields})
 
 
 def ended(ending: Ending, **fields: Any) -> Runner:
@@ -216,7 +216,7 @@ def test_losses_are_counted_by_one_clock() -> None:
     """The API server's may differ from ours: a Pod that is refused at once, again and again, is no long life."""
     made = plan(job(), observed(), NOW)
     for number in range(4):
-        there = observed(runner(Phase.PENDING, f"r{number}", created=later(-600)))
+        there = observed(runner(Phase.PENDING, f"r{number}"))
         made = plan(job(status=status_of(made)), there, NOW)
         made = plan(job(status=status_of(made)), observed(None, cluster()), later(2))
     assert status_of(made)["runner"]["early"] == 4
@@ -308,7 +308,7 @@ class JobWorld:
                 case Create(manifest={"kind": "Pod"}):
                     assert self.runner is None, "two runners at a time"
                     self.runners += 1
-                    self.runner = runner(Phase.PENDING, f"r{self.runners}", created=self.now)
+                    self.runner = runner(Phase.PENDING, f"r{self.runners}")
                 case Create():
                     assert self.cluster is None
                     self.cluster = cluster()
