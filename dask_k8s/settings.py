@@ -29,8 +29,6 @@ class Timing:
         Seconds after a cluster's creation until the Lease of its embedded operator counts as missing.
     refused_drain
         Seconds after which a drain that the scheduler refused is tried again: there may be room by then.
-    flush
-        Seconds for a drain's last step, in which only late results move.
     silence
         Seconds at most between two attempts to reach a scheduler that does not answer.
     resync
@@ -39,7 +37,6 @@ class Timing:
 
     lease_may_come: float = 30.0
     refused_drain: float = 10.0
-    flush: float = 10.0
     silence: float = 5.0
     resync: float = 300.0
 

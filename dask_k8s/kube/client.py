@@ -161,6 +161,7 @@ class Client:
         name: str,
         *,
         uid: str | None = None,
+        version: str | None = None,
         grace: int | None = None,
         propagation: Literal["Background", "Foreground", "Orphan"] = "Background",
         timeout: float | None = None,
@@ -169,12 +170,15 @@ class Client:
 
         Parameters
         ----------
+        version
+            Only as it was read with this resourceVersion; else it raises :class:`~dask_k8s.errors.Conflict`.
         grace
             Seconds that a Pod gets to end; None leaves it to the Pod.
         """
         options: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
-        if uid is not None:
-            options["preconditions"] = {"uid": uid}
+        preconditions = {"uid": uid, "resourceVersion": version}
+        if given := {key: each for key, each in preconditions.items() if each is not None}:
+            options["preconditions"] = given
         if grace is not None:
             options["gracePeriodSeconds"] = grace
         return await self._write("DELETE", resource.path(namespace, name), options, {}, timeout)

@@ -20,6 +20,7 @@ from dask_k8s.names import DEPLOYED
 from dask_k8s.operator.act import Hands
 from dask_k8s.operator.caches import Cache, Caches, Scope
 from dask_k8s.operator.controllers import Controllers
+from dask_k8s.operator.drains import Drains
 from dask_k8s.operator.engine.election import Election
 from dask_k8s.operator.engine.expectations import Expectations
 from dask_k8s.operator.engine.loop import Loop
@@ -80,8 +81,9 @@ class Operator:
         self.caches = Caches(client, scope)
         reach = Reach(client, self.caches, inside=inside)
         self._schedulers = Schedulers(self.caches, reach, self._queue.add, timing)
+        self._drains = Drains(self.caches, reach, self._queue.add, timing)
         refusals = Refusals()
-        observer = Observer(self.caches, self._expectations, refusals, self._schedulers)
+        observer = Observer(self.caches, self._expectations, refusals, self._schedulers, self._drains)
         self._controllers = Controllers(
             self.caches, self._queue, self._expectations, observer, me=me, max_workers=max_workers, timing=timing
         )
@@ -90,7 +92,7 @@ class Operator:
             fence=election.fence,
             expectations=self._expectations,
             refusals=refusals,
-            drains=self._schedulers,
+            drains=self._drains,
         )
         reconciler = Reconciler(
             controllers=self._controllers,
@@ -150,6 +152,7 @@ class Operator:
             self.serving.set()
             logger.info("Serving")
             group.create_task(self._schedulers.run())
+            group.create_task(self._drains.run())
             group.create_task(self.loop.run())
             group.create_task(self._resync())
             group.create_task(self._check_expectations())

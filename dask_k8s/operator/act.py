@@ -156,15 +156,21 @@ class Hands:
             await self._client.patch(resources.named(target.kind), target.namespace, target.name, body, timeout=limit)
         except Missing:
             return
-        since = (patch.get("metadata", {}).get("annotations") or {}).get(names.RETIRING_SINCE)
-        if since is not None:
-            self._expectations.marked(key, target.uid or "", since)
+        annotations = patch.get("metadata", {}).get("annotations") or {}
+        if names.RETIRING_SINCE in annotations:
+            self._expectations.marked(key, target.uid or "", annotations[names.RETIRING_SINCE])
 
     async def _delete(self, key: Key, target: Ref, grace: int | None) -> None:
         limit = self._fence.time_for_a_write()
         try:
             await self._client.delete(
-                resources.named(target.kind), target.namespace, target.name, uid=target.uid, grace=grace, timeout=limit
+                resources.named(target.kind),
+                target.namespace,
+                target.name,
+                uid=target.uid,
+                version=target.version,
+                grace=grace,
+                timeout=limit,
             )
         except (Missing, Conflict):
             return

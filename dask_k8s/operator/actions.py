@@ -51,13 +51,13 @@ class Retire:
         The cluster whose scheduler is asked.
     workers
         The workers' Pods.
-    timeout
-        Seconds that the whole drain may take.
+    until
+        How long tasks that run there are waited for.
     """
 
     cluster: Ref
     workers: frozenset[Ref]
-    timeout: int
+    until: datetime
 
 
 Action: TypeAlias = Create | Patch | Delete | Retire

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, assert_never
 
 from dask_k8s.operator.actions import Ask, Question
+from dask_k8s.operator.members import Member
 from dask_k8s.operator.observed import Known, Silent, Targets, Unasked
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ class Answers:
         self._asked_at: dict[Ask, float] = {}
         self._every: dict[Ask, float] = {}
         self._targeted_at = float("-inf")
-        self.order: Unasked | Silent | Known[tuple[str, ...]] = Unasked()
+        self.order: Unasked | Silent | Known[tuple[Member, ...]] = Unasked()
         self.targets: Unasked | Silent | Known[Targets] = Unasked()
         self.idle: Unasked | Silent | Known[str | None] = Unasked()
 

@@ -116,7 +116,7 @@ class Caches:
             scope,
             labels=f"{names.COMPONENT}{of_cluster}",
             slim=slim_pod,
-            indexes={OWNER: _owner, LABELS: _group_labels},
+            indexes={OWNER: _owner, LABELS: _group_labels, CLUSTER: _cluster_label},
         )
         self.services = Cache(
             client,
@@ -204,6 +204,11 @@ def spec_cluster(resource: Manifest) -> str | None:
 def _owner(pod: Manifest) -> list[str]:
     uid = metadata.controller_uid(pod)
     return [uid] if uid else []
+
+
+def _cluster_label(pod: Manifest) -> list[tuple[str, str]]:
+    cluster = (pod["metadata"].get("labels") or {}).get(names.CLUSTER_NAME)
+    return [(pod["metadata"]["namespace"], cluster)] if cluster else []
 
 
 def _group_labels(pod: Manifest) -> list[tuple[str, str | None, str | None]]:

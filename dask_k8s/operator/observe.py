@@ -20,9 +20,10 @@ from dask_k8s.operator.answers import Answers
 from dask_k8s.operator.caches import CLUSTER, LABELS, OWNER, Cache, Caches
 from dask_k8s.operator.engine.expectations import Expectations
 from dask_k8s.operator.engine.queue import Key
+from dask_k8s.operator.members import housed
 from dask_k8s.operator.observed import (
     DefaultGroup,
-    Drain,
+    Drained,
     Home,
     JobCluster,
     Known,
@@ -37,7 +38,7 @@ from dask_k8s.operator.observed import (
     Unasked,
     Worker,
 )
-from dask_k8s.operator.pods import ended_at, phase_of, restarts_of, runner_of
+from dask_k8s.operator.pods import ended_at, phase_of, restarts_of, runner_of, worker_phase_of
 from dask_k8s.operator.refusals import Refusals
 
 
@@ -45,20 +46,35 @@ class SchedulerNews(Protocol):
     """What was heard from schedulers."""
 
     def answers(self, cluster: Ref) -> Answers:
-        """What a cluster's scheduler said; its order has the workers by IP address."""
+        """What a cluster's scheduler said; its order has all of its workers."""
 
-    def drain(self, pod: Ref) -> tuple[Drain, str] | None:
-        """What became of a worker's drain, and why."""
+
+class DrainNews(Protocol):
+    """What is known of drains."""
+
+    def of(self, pod: Ref) -> Drained | None:
+        """What became of a worker's drain."""
+
+    def stranded(self, key: Key) -> tuple[str, ...]:
+        """Tasks that may run on workers alone that have left a group."""
 
 
 class Observer:
     """Makes the values that plans see."""
 
-    def __init__(self, caches: Caches, expectations: Expectations, refusals: Refusals, news: SchedulerNews) -> None:
+    def __init__(
+        self,
+        caches: Caches,
+        expectations: Expectations,
+        refusals: Refusals,
+        news: SchedulerNews,
+        drains: DrainNews,
+    ) -> None:
         self._caches = caches
         self._expectations = expectations
         self._refusals = refusals
         self._news = news
+        self._drains = drains
 
     def group(self, key: Key, group: WorkerGroup, now: datetime, draw: str) -> ObservedGroup:
         """What there is of a worker group."""
@@ -69,6 +85,7 @@ class Observer:
             workers=(*(self._worker(key, pod) for pod in pods), *self._expected(key, pods, now)),
             orphans=tuple(self._orphans(group)),
             order=Unasked() if home is None else self._order(home.ref, pods),
+            stranded=self._drains.stranded(key),
             refusals=self._refusals.of(key),
             draw=draw,
         )
@@ -148,20 +165,21 @@ class Observer:
         )
 
     def _worker(self, key: Key, pod: Manifest) -> Worker:
-        # Without the version: the kubelet writes a Pod's status all the time, and the uid is precondition enough.
         meta = pod["metadata"]
-        ref = Ref(kind="Pod", namespace=meta["namespace"], name=meta["name"], uid=meta["uid"])
-        drain, refused = self._news.drain(ref) or (None, "")
-        retiring = meta["annotations"].get(names.RETIRING_SINCE) or self._expectations.mark(key, meta["uid"])
+        phase = Phase.LEAVING if self._expectations.leaving(key, meta["uid"]) else worker_phase_of(pod)
+        # The kubelet writes a Pod's status all the time, and the uid is precondition enough, but for one thing: that
+        # no container of it runs must still be true when it is deleted for that.
+        version = meta["resourceVersion"] if phase is Phase.PENDING else None
+        ref = Ref(kind="Pod", namespace=meta["namespace"], name=meta["name"], uid=meta["uid"], version=version)
+        retiring = self._expectations.mark(key, meta["uid"], meta["annotations"].get(names.RETIRING_SINCE))
         return Worker(
             ref=ref,
-            phase=Phase.LEAVING if self._expectations.leaving(key, meta["uid"]) else phase_of(pod),
+            phase=phase,
             template=meta["annotations"].get(names.TEMPLATE_HASH, ""),
             created=moment(meta["creationTimestamp"]),
             ended=ended_at(pod),
             retiring_since=None if retiring is None else moment(retiring),
-            drain=drain,
-            refused=refused,
+            drained=self._drains.of(ref),
             trouble=diagnosis.of_pod(pod),
         )
 
@@ -187,15 +205,19 @@ class Observer:
     def _order(self, cluster: Ref, pods: list[Manifest]) -> Unasked | Silent | Known[tuple[str, ...]]:
         """The scheduler's order as names of this group's Pods.
 
-        A Pod with several workers stands where its last one does.
+        A Pod with several workers stands where its last one does, and one whose workers cannot be told from those of
+        others behind all: it is not one that never joined.
         """
         order = self._news.answers(cluster).order
         if not isinstance(order, Known):
             return order
-        last = {address: position for position, address in enumerate(order.answer)}
-        joined = {
-            pod["metadata"]["name"]: last[pod["status"]["podIP"]] for pod in pods if pod["status"].get("podIP") in last
+        housing = housed(order.answer, self._caches.pods.by(CLUSTER, (cluster.namespace, cluster.name)))
+        position = {member.address: index for index, member in enumerate(order.answer)}
+        last = {
+            **dict.fromkeys(housing.unclear, len(position)),
+            **{uid: max(position[each.address] for each in there) for uid, there in housing.members.items()},
         }
+        joined = {pod["metadata"]["name"]: last[uid] for pod in pods if (uid := pod["metadata"]["uid"]) in last}
         return Known(at=order.at, answer=tuple(sorted(joined, key=joined.__getitem__)))
 
     def _own(self, cache: Cache, owner: Ref, name: str) -> Manifest | None:

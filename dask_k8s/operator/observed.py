@@ -21,9 +21,9 @@ class Phase(Enum):
     IN_DOUBT = auto()
     """Its creation got no answer: it is asked for again under the same name."""
     PENDING = auto()
-    """Its worker container has never run, so it cannot hold anything."""
+    """No container of it has ever run, or of a worker none runs now: so it cannot hold anything."""
     RUNNING = auto()
-    """Its worker container runs or has run, and it is not ready."""
+    """A container of it runs or has run, and it is not ready."""
     READY = auto()
     """It is ready in Kubernetes' sense."""
     ENDED = auto()
@@ -38,6 +38,29 @@ class Drain(Enum):
     UNDER_WAY = auto()
     EMPTY = auto()
     REFUSED = auto()
+    """It is in service again, until it is tried again."""
+    STUCK = auto()
+    """It was refused, and its scheduler keeps it out of service."""
+
+
+@value
+class Drained:
+    """What is known of a worker's drain.
+
+    Parameters
+    ----------
+    why
+        Why it was refused.
+    left
+        Bytes that still lie on the worker, for a drain that takes long; None where nobody knows.
+    silent
+        Why nobody knows how far it has come: the scheduler does not answer.
+    """
+
+    state: Drain
+    why: str = ""
+    left: int | None = None
+    silent: str = ""
 
 
 @value
@@ -95,11 +118,11 @@ class Worker:
     ended
         When its container ended, for a Pod that has ended.
     retiring_since
-        When it was chosen to leave; there is no way back.
-    drain
+        When it was chosen to leave. Only a refusal leads back: who has retired gets no task any more.
+    drained
         What became of its drain; None while none has begun in this process.
-    refused
-        Why its drain was refused.
+    node_leaves
+        Why its node is about to go; empty where it is not.
     """
 
     ref: Ref
@@ -108,14 +131,24 @@ class Worker:
     created: datetime
     ended: datetime | None = None
     retiring_since: datetime | None = None
-    drain: Drain | None = None
-    refused: str = ""
+    drained: Drained | None = None
+    node_leaves: str = ""
     trouble: Diagnosis | None = None
+
+    @property
+    def here(self) -> bool:
+        """Whether it may hold anything, now or later."""
+        return self.phase not in (Phase.ENDED, Phase.LEAVING)
 
     @property
     def stays(self) -> bool:
         """Whether it counts for the replicas that are asked for."""
-        return self.retiring_since is None and self.phase not in (Phase.ENDED, Phase.LEAVING)
+        return self.here and self.retiring_since is None and not self.node_leaves
+
+    @property
+    def drain(self) -> Drain | None:
+        """Where its drain stands; None while none has begun in this process."""
+        return None if self.drained is None else self.drained.state
 
 
 @value
@@ -159,7 +192,9 @@ class ObservedGroup:
     home
         Its cluster; None where there is none of that name.
     order
-        The group's joined workers by Pod name, those first that may leave first.
+        The group's Pods with joined workers by name, those first that may leave first.
+    stranded
+        Tasks that may run on workers alone that have left.
     orphans
         Worker Pods with this group's labels that nobody controls.
     draw
@@ -170,6 +205,7 @@ class ObservedGroup:
     workers: tuple[Worker, ...]
     orphans: tuple[Ref, ...]
     order: Unasked | Silent | Known[tuple[str, ...]]
+    stranded: tuple[str, ...]
     refusals: tuple[Refusal, ...]
     draw: str
 

@@ -32,12 +32,24 @@ def phase_of(pod: Manifest) -> Phase:
     return Phase.RUNNING if any(map(_has_run, status["containerStatuses"])) else Phase.PENDING
 
 
+def worker_phase_of(pod: Manifest) -> Phase:
+    """Where a worker's Pod stands: one whose container ended, and waits to be started again, holds nothing."""
+    phase = phase_of(pod)
+    runs = any("running" in (each.get("state") or {}) for each in pod["status"]["containerStatuses"])
+    return Phase.PENDING if phase is Phase.RUNNING and not runs else phase
+
+
 def ended_at(pod: Manifest) -> datetime | None:
     """When the last of its containers ended, for a Pod that has ended."""
     if pod["status"].get("phase") not in ("Succeeded", "Failed"):
         return None
     ends = (end["finishedAt"] for end in _ends(pod) if end.get("finishedAt"))
     return max((moment(end) for end in ends), default=None)
+
+
+def restart_count(pod: Manifest) -> int:
+    """How often containers of it were started again."""
+    return sum(each.get("restartCount", 0) for each in pod["status"]["containerStatuses"])
 
 
 def restarts_of(pod: Manifest, cluster: Cluster) -> int:

@@ -6,6 +6,7 @@ Always the Pod's own address and never the Service, which its user may point any
 from __future__ import annotations
 
 import logging
+from typing import Protocol
 
 from dask_k8s import names
 from dask_k8s.errors import ApiError, InvalidResource, NoCredentials, SchedulerError, SchedulerSilent, Unreachable
@@ -22,6 +23,13 @@ logger = logging.getLogger(__name__)
 
 DIRECT_TIMEOUT = 1.5
 """Seconds for a connection inside the cluster network; from outside nobody answers, or somebody else."""
+
+
+class Reaches(Protocol):
+    """Opens connections to schedulers."""
+
+    async def connect(self, cluster: Ref) -> Connection:
+        """A connection to a cluster's scheduler."""
 
 
 class Reach:

@@ -3,89 +3,236 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import aclosing
+from typing import TypeAlias
 
-from dask_k8s.errors import SchedulerSilent
+from dask_k8s.errors import SchedulerError, SchedulerSilent
 from dask_k8s.kinds.value import value
+from dask_k8s.scheduler.connection import Connection
+from dask_k8s.scheduler.facts import Key
 from dask_k8s.scheduler.rpc import SchedulerRpc
 
 POLL = 0.25
 """Seconds between two looks at what is assigned to workers that leave."""
 
+FIRST_LOOK = 1.0
+"""Seconds after which a look is taken at how far the moving has come: most drains are over by then."""
+
+DEAF = 30.0
+"""Seconds without an answer to such looks after which the call that moves the data counts as lost."""
+
+RETURN = 2.0
+"""Seconds that a refused worker has to be in service again: the scheduler tells it, and it tells the scheduler."""
+
 NOWHERE = "No other worker is running that could take its data."
 UNMOVABLE = "Its data cannot be moved: it holds an actor, or those that could have taken its data have left."
+
+Leaving: TypeAlias = Mapping[str, frozenset[str]]
+"""Who leaves, by any name, and the addresses of its workers: several workers may live in one Pod."""
 
 
 @value
 class Drained:
-    """What became of one worker.
+    """What became of one of those that leave.
 
     Parameters
     ----------
     refused
         Why its data could not be moved. None where it is empty, or gone by itself: then its Pod can be deleted.
+    stuck
+        Whether a refused one was left out of service by its scheduler, which happens where two retirements of one
+        worker overlap.
+    stranded
+        Tasks that were assigned to it and have nowhere to run any more, since they may run on it alone.
     """
 
     refused: str | None = None
+    stuck: bool = False
+    stranded: frozenset[Key] = frozenset()
 
 
-async def drain(rpc: SchedulerRpc, workers: Collection[str], *, timeout: float, flush: float) -> Mapping[str, Drained]:
-    """Empty workers, and make the scheduler forget them; whoever calls then deletes their Pods at once.
-
-    A process that is forgotten ends within a heartbeat or two, and the kubelet would start it again. So workers that
-    are drained together leave together, when the last of them has finished. Those that were refused stay. It can be
-    cancelled at any point: a later drain begins anew. Never run two at a time for one worker.
-
-    Tasks that still run at the end of the time-out are run again elsewhere, without suspicion.
+@value
+class Moving:
+    """How far a move has come that takes long.
 
     Parameters
     ----------
-    timeout
-        Seconds for data to move and tasks to finish.
-    flush
-        Seconds beyond that for the last step, in which only late results move.
-
-    Raises
-    ------
-    SchedulerSilent, SchedulerRefused
-        Where the scheduler does not answer, or answers with an error. What has moved by then stays moved.
+    left
+        Bytes that still lie on each worker, as of its last heartbeat; those are left out that never said.
+    silent
+        Why nobody knows; empty where the scheduler answers.
     """
-    loop = asyncio.get_running_loop()
-    until = loop.time() + timeout
-    try:
-        moved = await rpc.retire(workers, remove=False, within=timeout)
-    except SchedulerSilent:
-        if loop.time() < until:
-            raise
-        return dict.fromkeys(workers, Drained(refused=f"Its data was not moved within {timeout:g} s."))
-    refused = await _refused(rpc, workers, moved)
-    if moved:
-        await _quiet(rpc, moved, until)
-        # Results that came after the first reply lie on the worker that they were computed on.
-        removed = await rpc.retire(moved, remove=True, within=flush)
-        refused |= await _refused(rpc, moved, removed)
-    return {worker: Drained(refused=refused.get(worker)) for worker in workers}
+
+    left: Mapping[str, int]
+    silent: str = ""
 
 
-async def _refused(rpc: SchedulerRpc, asked: Collection[str], done: Collection[str]) -> dict[str, str]:
+class Drainage:
+    """Empties workers, and makes their scheduler forget them; whoever calls then deletes their Pods at once.
+
+    A process that is forgotten ends within a heartbeat or two, and the kubelet would start it again. It can be
+    cancelled at any point: a later one begins anew. Never run two at a time for one worker.
+
+    Parameters
+    ----------
+    rpc
+        A connection that nobody else uses: moving gigabytes is one call, which takes as long as it takes.
+    beside
+        Opens another connection, to look how far that call has come; not used by short ones.
+    told
+        Called with what such a look has shown.
+    """
+
+    def __init__(
+        self, rpc: SchedulerRpc, beside: Callable[[], Awaitable[Connection]], told: Callable[[Moving], None]
+    ) -> None:
+        self._rpc = rpc
+        self._beside = beside
+        self._told = told
+
+    async def drain(self, leaving: Leaving, timeout: float) -> AsyncGenerator[Mapping[str, Drained], None]:
+        """What became of those that leave, as it becomes known: those without work go before those with some.
+
+        Tasks that still run at the end of the time-out are run again elsewhere, without suspicion.
+
+        Parameters
+        ----------
+        timeout
+            Seconds that tasks have to finish, from now on. Data moves for as long as there is any.
+
+        Raises
+        ------
+        SchedulerSilent, SchedulerRefused
+            Where the scheduler does not answer, or with an error. What has moved by then stays moved.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout
+        moved, refused = await self._retire(_addresses(leaving.values()), remove=False)
+        rest = {name: workers for name, workers in leaving.items() if workers <= moved}
+        if others := leaving.keys() - rest.keys():
+            yield _told(leaving, others, refused)
+        heartbeats = _Heartbeats(loop.time())
+        while rest:
+            over = loop.time() >= until
+            quiet = rest if over else await self._quiet(rest, heartbeats)
+            if quiet:
+                yield await self._removed(quiet)
+                rest = {name: workers for name, workers in rest.items() if name not in quiet}
+            elif rest:
+                await asyncio.sleep(max(0.0, min(POLL, until - loop.time())))
+
+    async def _quiet(self, leaving: Leaving, heartbeats: _Heartbeats) -> Leaving:
+        """Those of them on whose workers nothing runs."""
+        assigned = await self._rpc.processing(_addresses(leaving.values()))
+        busy = frozenset(worker for worker, tasks in assigned.items() if tasks)
+        busy -= await heartbeats.idle(self._rpc, busy)
+        return {name: workers for name, workers in leaving.items() if not workers & busy}
+
+    async def _removed(self, leaving: Leaving) -> Mapping[str, Drained]:
+        """Results that came after the first reply lie on the worker that they were computed on: they move now."""
+        assigned = await self._rpc.assigned(_addresses(leaving.values()))
+        _, refused = await self._retire(_addresses(leaving.values()), remove=True)
+        waiting = frozenset(key for keys in assigned.values() for key in keys)
+        stranded = await self._rpc.stranded(waiting) if waiting else frozenset()
+        where = {
+            name: frozenset(key for worker in workers for key in assigned.get(worker, ())) & stranded
+            for name, workers in leaving.items()
+        }
+        return _told(leaving, leaving, refused, where)
+
+    async def _retire(self, workers: frozenset[str], *, remove: bool) -> tuple[frozenset[str], Mapping[str, Drained]]:
+        """Those that are retired, or gone, and what became of the rest."""
+        if not workers:
+            return workers, {}
+        done = await self._patiently(self._rpc.retire(workers, remove=remove, within=math.inf), workers)
+        refused = await _refused(self._rpc, workers, done)
+        return workers.difference(refused), refused
+
+    async def _patiently(self, call: Awaitable[frozenset[str]], workers: frozenset[str]) -> frozenset[str]:
+        """However long a call takes, as long as the scheduler answers beside it."""
+        retiring = asyncio.ensure_future(call)
+        try:
+            await asyncio.wait([retiring], timeout=FIRST_LOOK)
+            if not retiring.done():
+                await self._look_on(retiring, workers)
+            return await retiring
+        finally:
+            retiring.cancel()
+
+    async def _look_on(self, retiring: asyncio.Future[frozenset[str]], workers: frozenset[str]) -> None:
+        """Tell how far it has come, until it has."""
+        loop = asyncio.get_running_loop()
+        heard = loop.time()
+        while not retiring.done():
+            try:
+                async with aclosing(await self._beside()) as connection:
+                    rpc = SchedulerRpc(connection)
+                    while not retiring.done():
+                        left, pause = await _left(rpc, workers)
+                        heard = loop.time()
+                        self._told(Moving(left=left))
+                        await asyncio.wait([retiring], timeout=pause)
+            except SchedulerError as error:
+                if loop.time() - heard > DEAF:
+                    raise SchedulerSilent(f"retire_workers: no answer, nor to anything else: {error}") from error
+                self._told(Moving(left={}, silent=str(error)))
+                await asyncio.wait([retiring], timeout=FIRST_LOOK)
+
+
+def _addresses(groups: Iterable[frozenset[str]]) -> frozenset[str]:
+    return frozenset[str]().union(*groups)
+
+
+def _told(
+    leaving: Leaving,
+    names: Iterable[str],
+    refused: Mapping[str, Drained],
+    stranded: Mapping[str, frozenset[Key]] | None = None,
+) -> Mapping[str, Drained]:
+    """By who leaves, from what became of single workers: one of them that was refused holds the others back."""
+    found = {}
+    for name in names:
+        told = [refused[worker] for worker in leaving[name] if worker in refused]
+        # Where one of several is left, the others are out of service: retired, and not removed.
+        stuck = any(each.stuck for each in told) or 0 < len(told) < len(leaving[name])
+        lost = (stranded or {}).get(name, frozenset())
+        found[name] = Drained(refused=told[0].refused if told else None, stuck=stuck, stranded=lost)
+    return found
+
+
+async def _refused(rpc: SchedulerRpc, asked: Collection[str], done: Collection[str]) -> Mapping[str, Drained]:
     """Why the rest was not done; a worker that is gone has nothing that could be kept."""
     rest = frozenset(asked).difference(done)
     if not rest:
         return {}
-    there = await rpc.nthreads(rest)
-    others = (await rpc.running()).difference(asked)
-    return dict.fromkeys(there, UNMOVABLE if others else NOWHERE)
+    there = frozenset(await rpc.nthreads(rest))
+    running = await rpc.running()
+    why = UNMOVABLE if running.difference(asked) else NOWHERE
+    stuck = await _stuck(rpc, there.difference(running)) if there.difference(running) else frozenset()
+    return {worker: Drained(refused=why, stuck=worker in stuck) for worker in there}
 
 
-async def _quiet(rpc: SchedulerRpc, workers: Collection[str], until: float) -> None:
-    """Wait until nothing runs on these workers, or the time is over."""
+async def _stuck(rpc: SchedulerRpc, workers: frozenset[str]) -> frozenset[str]:
+    """Those that do not come back into service, though nobody retires them any more; paused ones are no such."""
     loop = asyncio.get_running_loop()
-    heartbeats = _Heartbeats(loop.time())
-    while loop.time() < until:
-        busy = {worker for worker, tasks in (await rpc.processing(workers)).items() if tasks}
-        if not busy or await heartbeats.say_idle(rpc, busy, loop.time()):
-            return
-        await asyncio.sleep(max(0.0, min(POLL, until - loop.time())))
+    until = loop.time() + RETURN
+    while workers and loop.time() < until:
+        await asyncio.sleep(POLL)
+        workers -= await rpc.running()
+    if not workers:
+        return workers
+    told = (await rpc.identity()).workers
+    return frozenset(worker for worker in workers if worker in told and told[worker].status == "closing_gracefully")
+
+
+async def _left(rpc: SchedulerRpc, workers: frozenset[str]) -> tuple[Mapping[str, int], float]:
+    """Bytes that lie on each of these workers, and seconds until that can have changed."""
+    told = (await rpc.identity()).workers
+    sizes = {worker: told[worker].managed for worker in workers if worker in told}
+    left = {worker: size for worker, size in sizes.items() if size is not None}
+    return left, max(FIRST_LOOK, _interval(len(told)))
 
 
 class _Heartbeats:
@@ -100,16 +247,18 @@ class _Heartbeats:
         self._due = now
         self._seen: dict[str, set[float]] = {}
 
-    async def say_idle(self, rpc: SchedulerRpc, workers: Collection[str], now: float) -> bool:
-        """Whether nothing runs on any of these workers."""
-        if now < self._due:
-            return False
+    async def idle(self, rpc: SchedulerRpc, workers: Collection[str]) -> frozenset[str]:
+        """Those of these workers on which nothing runs."""
+        now = asyncio.get_running_loop().time()
+        if not workers or now < self._due:
+            return frozenset()
         told = (await rpc.identity()).workers
         self._due = now + _interval(len(told))
         there = [told[worker] for worker in workers if worker in told]
         for facts in there:
             self._seen.setdefault(facts.address, set()).add(facts.last_seen)
-        return all(facts.executing == 0 and len(self._seen[facts.address]) > 2 for facts in there)
+        idle = (facts.address for facts in there if facts.executing == 0 and len(self._seen[facts.address]) > 2)
+        return frozenset(workers).difference(told).union(idle)
 
 
 def _interval(workers: int) -> float:

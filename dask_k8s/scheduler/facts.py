@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from dask_k8s.errors import SchedulerRefused
 from dask_k8s.kinds.value import value
 
 MOST = 1 << 62
 """Larger numbers are taken for this one."""
+
+Key: TypeAlias = str | tuple[Any, ...]
+"""A task's key: a text, or parts such as the name of a collection and the number of a partition."""
 
 MOST_WORKERS = 1_000_000
 LONGEST_NAME = 512
@@ -29,6 +32,8 @@ class WorkerFacts:
     executing
         Tasks that run there, those that seceded included; those that are assigned to it and wait are not. None where
         it never said.
+    managed
+        Bytes of its tasks' results, those on its disk included. None where it never said.
     last_seen
         When that heartbeat came, by the scheduler's clock: comparable to another one of the same scheduler only.
     """
@@ -39,6 +44,7 @@ class WorkerFacts:
     nthreads: int
     memory_limit: int
     executing: int | None
+    managed: int | None
     last_seen: float
 
 
@@ -80,13 +86,15 @@ def distributed_version(reply: Any) -> tuple[int, ...]:
 
 def _worker(address: str, facts: Mapping[str, Any]) -> WorkerFacts:
     op = "identity"
+    metrics = mapping(op, "metrics", facts.get("metrics"))
     return WorkerFacts(
         address=text(op, "a worker's address", address),
         name=_name(facts.get("name")),
         status=text(op, "status", facts.get("status")),
         nthreads=whole(op, "nthreads", facts.get("nthreads")),
         memory_limit=whole(op, "memory_limit", facts.get("memory_limit")),
-        executing=_executing(mapping(op, "metrics", facts.get("metrics"))),
+        executing=_executing(metrics),
+        managed=None if "managed_bytes" not in metrics else whole(op, "managed_bytes", metrics["managed_bytes"]),
         last_seen=number(op, "last_seen", facts.get("last_seen")),
     )
 
@@ -122,6 +130,11 @@ def number(op: str, field: str, given: Any) -> float:
     if isinstance(given, int | float) and not isinstance(given, bool):
         return float(max(0, min(given, MOST)))
     raise _wrong(op, field, "a number", given)
+
+
+def key(op: str, field: str, given: Any) -> Key:
+    """A task's key, as it is sent back."""
+    return given if isinstance(given, tuple) else text(op, field, given)
 
 
 def array(op: str, field: str, given: Any) -> tuple[Any, ...]:

@@ -38,8 +38,8 @@ _CONTAINERS: Final = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
 def decode(frame: bytes, *, elements: int, depth: int) -> Any:
     """The value of one frame: maps with text as keys, tuples, strings, bytes, numbers, booleans, None and OPAQUE.
 
-    Keys that are not text are left out with their values: nothing that is read here has them, and chosen keys of
-    other types could be made to collide.
+    A tuple as a key, as tasks have them, is written as text. Other keys that are not text are left out with their
+    values: nothing that is read here has them, and chosen ones could be made to collide.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def _enter(frame: bytes, position: int) -> tuple[int, int]:
 
 def _plain(pairs: Sequence[tuple[Any, Any]]) -> Any:
     """A map, or what Dask wrote as one: a set as a tuple, an enumeration as its member's name."""
-    found = {key: value for key, value in pairs if type(key) is str}
+    found = {key if type(key) is str else str(key): value for key, value in pairs if type(key) in (str, tuple)}
     if len(found) > 4:
         return found
     if "__Pickled__" in found or "__Serialized__" in found:

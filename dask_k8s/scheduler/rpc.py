@@ -8,9 +8,12 @@ from typing import Any
 from dask_k8s.errors import SchedulerRefused
 from dask_k8s.scheduler import facts
 from dask_k8s.scheduler.connection import Connection
-from dask_k8s.scheduler.facts import MOST_WORKERS, Identity
+from dask_k8s.scheduler.facts import MOST_WORKERS, Identity, Key
 
 FIRST_WITH_CHECK_IDLE = (2023, 3, 2)
+
+MOST_KEYS = 1_000
+"""Of so many tasks at most it is asked what became of them."""
 
 
 class SchedulerRpc:
@@ -103,6 +106,10 @@ class SchedulerRpc:
 
         Workers that are gone are left out.
         """
+        return {address: len(keys) for address, keys in (await self.assigned(workers)).items()}
+
+    async def assigned(self, workers: Collection[str]) -> Mapping[str, tuple[Key, ...]]:
+        """The keys of these tasks."""
         there = frozenset(await self.nthreads(workers))
         while there:
             try:
@@ -115,8 +122,15 @@ class SchedulerRpc:
                 there = left
             else:
                 told = facts.mapping("processing", "the reply", reply)
-                return {address: len(facts.array("processing", address, told.get(address))) for address in there}
+                return {address: _keys(address, told.get(address)) for address in there}
         return {}
+
+    async def stranded(self, keys: Collection[Key]) -> frozenset[Key]:
+        """Those of these tasks that could run and may not: no worker is there that they are restricted to."""
+        asked = sorted(keys, key=str)[:MOST_KEYS]
+        reply = await self._connection.call("get_task_status", keys=asked)
+        told = facts.mapping("get_task_status", "the reply", reply)
+        return frozenset(key for key in asked if told.get(str(key)) == "no-worker")
 
     async def retire(self, workers: Collection[str], *, remove: bool, within: float | None = None) -> frozenset[str]:
         """Move the data of workers to others; return those where that was done. The rest were refused, or are gone.
@@ -136,3 +150,7 @@ class SchedulerRpc:
             "retire_workers", workers=sorted(workers), close_workers=False, remove=remove, within=within
         )
         return frozenset(workers) & facts.mapping("retire_workers", "the reply", reply).keys()
+
+
+def _keys(address: str, given: Any) -> tuple[Key, ...]:
+    return tuple(facts.key("processing", "a key", each) for each in facts.array("processing", address, given))

@@ -15,7 +15,18 @@ from dask_k8s.kinds.cluster import Cluster
 from dask_k8s.kinds.job import Job
 from dask_k8s.kinds.value import Ref
 from dask_k8s.kinds.worker_group import WorkerGroup
-from dask_k8s.operator.observed import Home, Known, ObservedGroup, Phase, Refusal, Silent, Unasked, Worker
+from dask_k8s.operator.observed import (
+    Drain,
+    Drained,
+    Home,
+    Known,
+    ObservedGroup,
+    Phase,
+    Refusal,
+    Silent,
+    Unasked,
+    Worker,
+)
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
@@ -139,9 +150,12 @@ def pod(name: str) -> Ref:
 LONG_AGO = later(-600)
 
 
-def worker(name: str, phase: Phase = Phase.READY, *, created: datetime = LONG_AGO, **fields: Any) -> Worker:
+def worker(
+    name: str, phase: Phase = Phase.READY, *, created: datetime = LONG_AGO, drain: Drain | None = None, **fields: Any
+) -> Worker:
     """A worker that was made ten minutes ago."""
-    return Worker(ref=pod(name), phase=phase, template="v1", created=created, **fields)
+    drained = fields.pop("drained", None) or (None if drain is None else Drained(state=drain, why="It has no room."))
+    return Worker(ref=pod(name), phase=phase, template="v1", created=created, drained=drained, **fields)
 
 
 def observed(
@@ -150,6 +164,7 @@ def observed(
     order: Order | None = None,
     orphans: Sequence[Ref] = (),
     refusals: Sequence[Refusal] = (),
+    stranded: Sequence[str] = (),
 ) -> ObservedGroup:
     """What there is of a group."""
     return ObservedGroup(
@@ -157,6 +172,7 @@ def observed(
         workers=workers,
         orphans=tuple(orphans),
         order=order or Unasked(),
+        stranded=tuple(stranded),
         refusals=tuple(refusals),
         draw="a draw",
     )

@@ -18,8 +18,8 @@ def test_the_waits_that_are_documented_are_those_that_hold() -> None:
 
 def test_a_wait_is_read_as_a_time() -> None:
     """With a unit or without."""
-    with dask.config.set({"kubernetes.timing": {"refused-drain": "2 minutes", "flush": 3}}):
-        assert settings.read().timing == Timing(refused_drain=120.0, flush=3.0)
+    with dask.config.set({"kubernetes.timing": {"refused-drain": "2 minutes", "silence": 3}}):
+        assert settings.read().timing == Timing(refused_drain=120.0, silence=3.0)
 
 
 @pytest.mark.parametrize("wrong", [0, "-1s", "soon", []])

@@ -20,6 +20,7 @@ from dask_k8s.operator.actions import Action, Ask, Create, Delete, Patch, Plan, 
 from dask_k8s.operator.observed import (
     DefaultGroup,
     Drain,
+    Drained,
     Home,
     Known,
     ObservedCluster,
@@ -68,6 +69,7 @@ class GroupWorld:
             workers=tuple(self.workers.values()),
             orphans=tuple(self.orphans.values()),
             order=self._order(),
+            stranded=(),
             refusals=(),
             draw=str(self.passes),
         )
@@ -116,7 +118,7 @@ class GroupWorld:
             case Retire(workers=workers):
                 for ref in workers:
                     assert self.workers[ref.name].drain is None, "two drains of one worker"
-                    self._change(ref.name, drain=Drain.UNDER_WAY)
+                    self._change(ref.name, drained=Drained(state=Drain.UNDER_WAY))
             case _:
                 assert_never(action)
 
@@ -127,20 +129,21 @@ class GroupWorld:
             adopted = self.orphans.pop(target.name)
             self.workers[target.name] = Worker(ref=adopted, phase=Phase.READY, template="v1", created=later(-600))
         else:
-            self._change(target.name, retiring_since=moment(metadata["annotations"][names.RETIRING_SINCE]))
+            since = metadata["annotations"][names.RETIRING_SINCE]
+            self._change(target.name, retiring_since=None if since is None else moment(since))
 
     def _change(self, name: str, **fields: Any) -> None:
         self.workers[name] = replace(self.workers[name], **fields)
 
     def _moved(self, worker: Worker) -> Worker:
         """One step of a Pod's life, and of its drain."""
-        drains = {Drain.UNDER_WAY: Drain.EMPTY, Drain.REFUSED: None, Drain.EMPTY: Drain.EMPTY, None: None}
+        drains = {Drain.UNDER_WAY: Drained(state=Drain.EMPTY), Drain.EMPTY: Drained(state=Drain.EMPTY)}
         phases = {Phase.EXPECTED: Phase.PENDING, Phase.PENDING: Phase.RUNNING, Phase.RUNNING: Phase.READY}
         return replace(
             worker,
             ref=replace(worker.ref, uid=worker.ref.uid or f"uid-of-{worker.ref.name}"),
             phase=phases.get(worker.phase, worker.phase),
-            drain=drains[worker.drain],
+            drained=None if worker.drain is None else drains.get(worker.drain),
         )
 
 

@@ -49,7 +49,7 @@ class Expectations:
         self._clock = clock
         self._creations: dict[Key, dict[tuple[str, str], Creation]] = {}
         self._deletions: dict[Key, dict[str, Deletion]] = {}
-        self._marks: dict[Key, dict[str, str]] = {}
+        self._marks: dict[Key, dict[str, str | None]] = {}
 
     def creating(self, key: Key, kind: str, name: str) -> None:
         """Before the request goes out: its event may be faster than its answer."""
@@ -85,13 +85,17 @@ class Expectations:
             if not deletions:
                 del self._deletions[key]
 
-    def marked(self, key: Key, uid: str, since: str) -> None:
-        """The API server took a mark: an object was chosen to leave."""
+    def marked(self, key: Key, uid: str, since: str | None) -> None:
+        """The API server took a mark, or took it back: an object was chosen to leave, or no longer is."""
         self._marks.setdefault(key, {})[uid] = since
 
-    def mark(self, key: Key, uid: str) -> str | None:
-        """Since when an object is marked, though a cache may not show it yet; nothing takes a mark back."""
-        return self._marks.get(key, {}).get(uid)
+    def mark(self, key: Key, uid: str, shown: str | None) -> str | None:
+        """Since when an object is marked, where a cache shows this, and may not show the last write yet."""
+        marks = self._marks.get(key, {})
+        if marks.get(uid, shown) == shown:
+            marks.pop(uid, None)
+            return shown
+        return marks[uid]
 
     def creations(self, key: Key, kind: str) -> Iterator[Creation]:
         """What this key has asked for and not seen."""

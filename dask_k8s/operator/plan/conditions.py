@@ -26,6 +26,7 @@ class Type(StrEnum):
     SCHEDULER_STATE_LOST = "SchedulerStateLost"
     IDLE = "Idle"
     COMMAND_NOT_REWRITTEN = "CommandNotRewritten"
+    TASKS_STRANDED = "TasksStranded"
     COMPLETE = "Complete"
     FAILED = "Failed"
     RUNNER_RESTARTED = "RunnerRestarted"
@@ -39,6 +40,7 @@ _TROUBLES = frozenset(
         Type.DEGRADED,
         Type.SCHEDULER_STATE_LOST,
         Type.COMMAND_NOT_REWRITTEN,
+        Type.TASKS_STRANDED,
         Type.IDLE,
         Type.FAILED,
         Type.RUNNER_RESTARTED,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
+from dask.utils import format_bytes
+
 from dask_k8s.kinds.worker_group import WorkerGroup
 from dask_k8s.manifests import container
-from dask_k8s.operator.observed import Drain, ObservedGroup, Phase, Silent
+from dask_k8s.operator.observed import Drain, Drained, ObservedGroup, Phase, Silent
 from dask_k8s.operator.plan.conditions import SOUND, Condition, Type, degraded, timestamp
 from dask_k8s.operator.plan.leavers import Choice
 from dask_k8s.operator.plan.replacement import EarlyEnds
@@ -18,7 +20,7 @@ def of_group(
 ) -> list[Condition]:
     """All conditions of a group, always in the same order."""
     degraded = next(_troubles(group, observed, choice, ends, now), SOUND)
-    return [_ready(group, observed), _progressing(group, observed, choice), degraded, *_notes(group)]
+    return [_ready(group, observed), _progressing(group, observed, choice), degraded, *_notes(group, observed)]
 
 
 def _ready(group: WorkerGroup, observed: ObservedGroup) -> Condition:
@@ -42,20 +44,26 @@ def _progressing(group: WorkerGroup, observed: ObservedGroup, choice: Choice) ->
 def _work(group: WorkerGroup, observed: ObservedGroup, choice: Choice) -> tuple[str, str]:
     if observed.home is None:
         return "WaitingForCluster", f"Waiting for the DaskCluster {group.cluster}."
-    leaving = (
-        sum(1 for worker in observed.workers if worker.retiring_since)
-        + len(choice.never_joined)
-        + len(choice.joined)
-        + choice.undecided
-    )
-    if leaving:
-        return "Draining", f"{leaving} workers hand over their data before they go."
+    if message := _leaving(observed, choice):
+        return "Draining", message
     starting = group.worker.replicas - sum(w.stays and w.phase is Phase.READY for w in observed.workers)
     if starting > 0 and not observed.home.scheduled:
         return "WaitingForScheduler", "Workers start as soon as the scheduler's Pod has a node."
     if starting > 0:
         return "Starting", f"{starting} workers are starting."
     return "Settled", ""
+
+
+def _leaving(observed: ObservedGroup, choice: Choice) -> str:
+    """How many leave, and how far they are; empty where nobody does."""
+    marked = [worker for worker in observed.workers if worker.retiring_since]
+    count = len(marked) + len(choice.empty) + len(choice.leaving) - len(choice.back) + choice.undecided
+    if not count:
+        return ""
+    left = [worker.drained.left for worker in marked if worker.drained and worker.drained.left is not None]
+    progress = f" {format_bytes(sum(left))} are still to be moved." if left else ""
+    nodes = sorted({worker.node_leaves for worker in observed.workers if worker.node_leaves and worker.here})
+    return f"{count} workers hand over their data before they go.{progress}{''.join(f' {each}' for each in nodes)}"
 
 
 def _troubles(
@@ -74,14 +82,29 @@ def _troubles(
     for trouble in troubles:
         yield degraded(trouble.cause.value, f"{trouble.sentence} {trouble.mend}")
     for worker in observed.workers:
-        if worker.drain is Drain.REFUSED:
-            yield degraded("DrainRefused", f"Worker {worker.ref.name} stays for now: {worker.refused}")
+        if worker.drained is not None and worker.here and (worker.retiring_since or choice.undecided):
+            yield from _of_drain(worker.ref.name, worker.drained)
     if choice.undecided and isinstance(observed.order, Silent):
         why = f"Since {timestamp(observed.order.since)}: {observed.order.why}"
         yield degraded("SchedulerSilent", f"No worker is taken away while the scheduler does not answer. {why}")
 
 
-def _notes(group: WorkerGroup) -> Iterator[Condition]:
+def _of_drain(name: str, drained: Drained) -> Iterator[Condition]:
+    if drained.state is Drain.STUCK:
+        rest = "Its scheduler keeps it out of service until it is empty; another worker takes its place."
+        yield degraded("WorkerStuck", f"Worker {name} stays for now: {drained.why} {rest}")
+    if drained.state is Drain.REFUSED:
+        yield degraded("DrainRefused", f"Worker {name} stays for now: {drained.why}")
+    if drained.silent:
+        yield degraded("SchedulerSilent", f"Worker {name} stays until the scheduler answers: {drained.silent}")
+
+
+def _notes(group: WorkerGroup, observed: ObservedGroup) -> Iterator[Condition]:
+    if tasks := observed.stranded:
+        count = "1 task may" if len(tasks) == 1 else f"{len(tasks)} tasks may"
+        mend = "Submit them again without workers=, or with allow_other_workers=True."
+        message = f"{count} run on workers alone that have left, and wait: {tasks[0]}. {mend}"
+        yield Condition(type=Type.TASKS_STRANDED, holds=True, reason="WorkersHaveLeft", message=message)
     hidden = [container.hidden_in_shell(each) for each in group.worker.template.spec["containers"]]
     if name := next(filter(None, hidden), None):
         yield shell_note(name)

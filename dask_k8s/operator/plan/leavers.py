@@ -1,11 +1,15 @@
 """Who leaves when a group has too many workers, and how: nothing that joined goes before it is drained.
 
-The order: Pods that never joined, then the scheduler's own order (idle and least data first), always within the
-group. While the scheduler is silent only Pods whose worker container never ran are known not to have joined.
+The order: Pods of which no container runs, then those that run and never joined, then the scheduler's own order (idle
+and least data first), always within the group. While the scheduler is silent only the first are known to hold nothing.
+
+One that its scheduler refuses to give up, such as the holder of an actor, is in service again: it is exchanged for
+another where there is one, taken back where it is wanted again, and else it stays chosen and is tried again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from dask_k8s import names
@@ -27,63 +31,65 @@ class Choice:
 
     Parameters
     ----------
-    never_joined
-        They hold nothing and are deleted.
-    joined
+    empty
+        No container of them runs: they hold nothing and are deleted, unless one has begun to since.
+    leaving
         They are marked, and drained before they go.
+    back
+        They were marked and refused, and stay after all.
     undecided
         How many more have to go, though nobody can say yet who.
     """
 
-    never_joined: tuple[Worker, ...]
-    joined: tuple[Worker, ...]
+    empty: tuple[Worker, ...]
+    leaving: tuple[Worker, ...]
+    back: tuple[Worker, ...]
     undecided: int
 
 
 def choose(observed: ObservedGroup, surplus: int, replicas: int, now: datetime) -> Choice:
-    """Who leaves, for a number of workers that are too many.
+    """Who leaves, for a number of workers that are too many; and who comes back, for one that are too few.
 
     Where none is to stay, the order does not matter: all are marked at once, so that ``drainTimeout`` begins even
-    though the scheduler is silent.
+    though the scheduler is silent. Workers on nodes that go leave whatever the number.
     """
-    if surplus <= 0:
-        return Choice(never_joined=(), joined=(), undecided=0)
-    never = [worker for worker in observed.workers if worker.stays and worker.phase is Phase.PENDING]
-    running = {w.ref.name: w for w in observed.workers if w.stays and w.phase in (Phase.RUNNING, Phase.READY)}
-    order = _usable(observed.order, now)
-    joined: list[Worker] = []
-    if order is not None:
-        never += [worker for name, worker in running.items() if name not in order]
-        joined = [running[name] for name in order if name in running]
-    elif replicas == 0 and isinstance(observed.order, Silent):
-        joined = list(running.values())
-    first = tuple(never[:surplus])
-    then = tuple(joined[: surplus - len(first)])
-    return Choice(never_joined=first, joined=then, undecided=surplus - len(first) - len(then))
-
-
-def needs_order(observed: ObservedGroup, surplus: int) -> bool:
-    """Whether the scheduler has to be asked who may leave."""
-    never_ran = sum(1 for worker in observed.workers if worker.stays and worker.phase is Phase.PENDING)
-    return surplus > never_ran
-
-
-def marks(choice: Choice, now: datetime) -> tuple[Action, ...]:
-    """The choice, made to survive a restart: the never-joined go, the joined are marked."""
-    since = {"metadata": {"annotations": {names.RETIRING_SINCE: timestamp(now)}}}
-    return (
-        *(Delete(target=worker.ref) for worker in choice.never_joined),
-        *(Patch(target=worker.ref, patch=since) for worker in choice.joined),
+    refused = _refused(observed)
+    wanted = max(0, surplus + len(refused))
+    empty = _empty(observed)[:wanted]
+    running = _running(observed, replicas, now)[: wanted - len(empty)]
+    gone = len(empty) + len(running)
+    return Choice(
+        empty=tuple(empty),
+        leaving=(*running, *_on_leaving_nodes(observed)),
+        back=tuple(refused[: max(0, gone - surplus)]),
+        undecided=max(0, surplus - gone),
     )
 
 
-def drained(observed: ObservedGroup, cluster: Ref, replicas: int, timeout: int, now: datetime) -> tuple[Action, ...]:
+def needs_order(observed: ObservedGroup, surplus: int, replicas: int) -> bool:
+    """Whether the scheduler has to be asked who may leave."""
+    candidates = [worker for worker in observed.workers if _may_be_chosen(worker, replicas)]
+    return bool(candidates) and surplus + len(_refused(observed)) > len(_empty(observed))
+
+
+def marks(choice: Choice, now: datetime) -> tuple[Action, ...]:
+    """The choice, made to survive a restart: the empty go, the others are marked."""
+    return (
+        *(Delete(target=worker.ref) for worker in choice.empty),
+        *(_mark(worker, timestamp(now)) for worker in choice.leaving),
+        *(_mark(worker, None) for worker in choice.back),
+    )
+
+
+def drained(observed: ObservedGroup, cluster: Ref, replicas: int, timeout: int, now: datetime) -> Iterator[Action]:
     """What the workers need that were marked: a drain, or their end."""
     marked = [worker for worker in observed.workers if worker.retiring_since and worker.phase is not Phase.LEAVING]
     going = [worker for worker in marked if may_go(worker, replicas, timeout, now)]
-    waiting = frozenset(worker.ref for worker in marked if worker not in going and worker.drain is None)
-    deletes = tuple(Delete(target=worker.ref, grace=DRAINED_GRACE) for worker in going)
-    return (*deletes, Retire(cluster=cluster, workers=waiting, timeout=timeout)) if waiting else deletes
+    waiting = [worker for worker in marked if worker not in going and worker.drain is None]
+    yield from (Delete(target=worker.ref, grace=DRAINED_GRACE) for worker in going)
+    for until in sorted({deadline(worker, timeout) for worker in waiting}):
+        together = frozenset(worker.ref for worker in waiting if deadline(worker, timeout) == until)
+        yield Retire(cluster=cluster, workers=together, until=until)
 
 
 def may_go(worker: Worker, replicas: int, timeout: int, now: datetime) -> bool:
@@ -100,6 +106,49 @@ def deadline(worker: Worker, timeout: int) -> datetime:
     """When the time of a marked worker's drain is over."""
     assert worker.retiring_since is not None
     return worker.retiring_since + timedelta(seconds=timeout)
+
+
+def _refused(observed: ObservedGroup) -> list[Worker]:
+    """Those that were chosen, and that their scheduler does not give up: they are in service again."""
+    return [
+        worker
+        for worker in observed.workers
+        if worker.here and worker.retiring_since and worker.drain is Drain.REFUSED and not worker.node_leaves
+    ]
+
+
+def _empty(observed: ObservedGroup) -> list[Worker]:
+    return [worker for worker in observed.workers if worker.stays and worker.phase is Phase.PENDING]
+
+
+def _may_be_chosen(worker: Worker, replicas: int) -> bool:
+    """Not again so soon after a refusal, unless none is to stay."""
+    running = worker.stays and worker.phase in (Phase.RUNNING, Phase.READY)
+    return running and (worker.drain is not Drain.REFUSED or replicas == 0)
+
+
+def _running(observed: ObservedGroup, replicas: int, now: datetime) -> list[Worker]:
+    """Those that run, in the order in which they may leave: those that never joined first."""
+    running = {worker.ref.name: worker for worker in observed.workers if _may_be_chosen(worker, replicas)}
+    order = _usable(observed.order, now)
+    if order is None:
+        return list(running.values()) if replicas == 0 and isinstance(observed.order, Silent) else []
+    never = [worker for name, worker in running.items() if name not in order]
+    return [*never, *(running[name] for name in order if name in running)]
+
+
+def _on_leaving_nodes(observed: ObservedGroup) -> list[Worker]:
+    """Those whose node is about to go, and that nobody has chosen yet."""
+    return [
+        worker
+        for worker in observed.workers
+        if worker.node_leaves and worker.here and worker.retiring_since is None and worker.ref.uid is not None
+    ]
+
+
+def _mark(worker: Worker, since: str | None) -> Patch:
+    ref = Ref(kind=worker.ref.kind, namespace=worker.ref.namespace, name=worker.ref.name, uid=worker.ref.uid)
+    return Patch(target=ref, patch={"metadata": {"annotations": {names.RETIRING_SINCE: since}}})
 
 
 def _usable(order: Unasked | Silent | Known[tuple[str, ...]], now: datetime) -> tuple[str, ...] | None:

@@ -23,12 +23,13 @@ def plan(group: WorkerGroup, observed: ObservedGroup, now: datetime) -> Plan:
     surplus = sum(worker.stays for worker in observed.workers) - group.worker.replicas
     ends = replacement.counted(replacement.EarlyEnds.read(group.status), observed.workers, now)
     choice = leavers.choose(observed, surplus, group.worker.replicas, now)
+    needs_order = leavers.needs_order(observed, surplus, group.worker.replicas)
     wanted = group_conditions.of_group(group, observed, choice, ends, now)
     return Plan(
         status=_status(group, observed, ends, wanted, now),
         events=conditions.changes(group.status, wanted),
         actions=() if home is None else _actions(group, observed, home, choice, ends, now),
-        ask=frozenset({Question(ask=Ask.ORDER)}) if leavers.needs_order(observed, surplus) else frozenset(),
+        ask=frozenset({Question(ask=Ask.ORDER)} if needs_order else ()),
         wake_at=min(_deadlines(group, observed, ends, now), default=None),
     )
 
@@ -44,14 +45,14 @@ def _actions(
     replicas, timeout = group.worker.replicas, group.worker.drain_timeout
     return (
         *_adoptions(group, observed, home),
-        *_joiners(group, observed, home, ends, now),
+        *_joiners(group, observed, home, ends, len(choice.back), now),
         *leavers.marks(choice, now),
         *leavers.drained(observed, home.ref, replicas, timeout, now),
     )
 
 
 def _joiners(
-    group: WorkerGroup, observed: ObservedGroup, home: Home, ends: replacement.EarlyEnds, now: datetime
+    group: WorkerGroup, observed: ObservedGroup, home: Home, ends: replacement.EarlyEnds, back: int, now: datetime
 ) -> tuple[Action, ...]:
     """New Pods for those that are missing, in the place of those that ended, once their time has come."""
     in_doubt = tuple(
@@ -61,8 +62,9 @@ def _joiners(
     )
     if not home.scheduled or any(refusal.hinders("Pod", now) for refusal in observed.refusals):
         return in_doubt
-    # Orphans become the group's own in the same pass: nobody has to come in their place.
-    missing = group.worker.replicas - sum(worker.stays for worker in observed.workers) - len(observed.orphans)
+    # Orphans become the group's own in the same pass, and refused workers come back: nobody has to come in their place.
+    stays = sum(worker.stays for worker in observed.workers) + len(observed.orphans) + back
+    missing = group.worker.replicas - stays
     ended, waiting = _ended(observed, ends, missing, now)
     new = (
         Create(manifest=worker_pod(group, names.worker(group.head.ref.name, observed.draw, index)))

@@ -8,8 +8,8 @@ import pytest
 
 from dask_k8s.kinds.fields import moment
 from dask_k8s.operator.caches import slim_pod
-from dask_k8s.operator.observed import Ending
-from dask_k8s.operator.pods import phase_of, runner_of
+from dask_k8s.operator.observed import Ending, Phase
+from dask_k8s.operator.pods import phase_of, runner_of, worker_phase_of
 from tests.unit.given import CREATED
 
 THEN = "2026-01-31T11:30:00Z"
@@ -132,3 +132,24 @@ def test_restarts_and_times_are_counted() -> None:
     given = pod("Succeeded", {**ended(0, startedAt=LATER), "_": first})
     runner = runner_of(given, phase_of(given))
     assert (runner.restarts, runner.started, runner.ended) == (4, moment(THEN), moment(LATER))
+
+
+WAITS = {"waiting": {"reason": "CrashLoopBackOff"}, "_": {"restartCount": 3, "lastState": ended(1)}}
+
+
+@pytest.mark.parametrize(
+    ("given", "phase"),
+    [
+        (pod("Pending", {"waiting": {"reason": "ContainerCreating"}}), Phase.PENDING),
+        (pod("Running", RUNS), Phase.RUNNING),
+        (pod("Running", WAITS), Phase.PENDING),
+        (pod("Running", WAITS, RUNS), Phase.RUNNING),
+        (pod("Running", RUNS, conditions=[{"type": "Ready", "status": "True"}]), Phase.READY),
+        (pod("Failed", ended(1)), Phase.ENDED),
+        (pod("Running", RUNS, metadata={"deletionTimestamp": LATER}), Phase.LEAVING),
+    ],
+    ids=["never ran", "runs", "ended and will be started again", "something else of it runs", "ready", "ended", "goes"],
+)
+def test_where_a_worker_stands(given: dict[str, Any], phase: Phase) -> None:
+    """One whose program does not run holds nothing, though it held something once."""
+    assert worker_phase_of(given) is phase

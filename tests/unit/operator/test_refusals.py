@@ -115,8 +115,8 @@ DEEDS: list[Action] = [
     Patch(target=pod("b"), patch={}),
     Delete(target=pod("a")),
     Delete(target=pod("b")),
-    Retire(cluster=CLUSTER, workers=frozenset(), timeout=1),
-    Retire(cluster=ELSEWHERE, workers=frozenset(), timeout=1),
+    Retire(cluster=CLUSTER, workers=frozenset(), until=NOW),
+    Retire(cluster=ELSEWHERE, workers=frozenset(), until=NOW),
 ]
 
 

@@ -75,10 +75,10 @@ class Scene:
         """All values, or the end of the test's patience where one is lost."""
         return dict(await self.client.gather(self.futures))
 
-    async def submit(self, task: str, key: str, path: str, seconds: float, worker: str) -> None:
+    async def submit(self, task: str, key: Any, path: str, seconds: float, worker: str, only: bool = False) -> None:
         """A task that is assigned to this worker, and may go elsewhere later."""
         self.futures[key] = self.client.submit(
-            TASKS[task], path, seconds, key=key, workers=[worker], allow_other_workers=True
+            TASKS[task], path, seconds, key=key, workers=[worker], allow_other_workers=not only
         )
         state = self.scheduler.workers[worker]
         while key not in {task.key for task in (state.long_running if task == "away" else state.processing)}:
@@ -125,6 +125,19 @@ class Scene:
             if self.scheduler._comms[comm] is None:
                 comm.abort()
 
+    def forget(self, key: str) -> None:
+        """Nobody wants it any more."""
+        del self.futures[key]
+
+    def status(self, worker: str, status: str) -> None:
+        """What the scheduler takes a worker's status for."""
+        self.scheduler.handle_worker_status_change(status, worker, "scene")
+
+    async def more(self, count: int) -> None:
+        """As many workers again."""
+        new = [Worker(self.scheduler.address, name=f"more-{index}", nthreads=1) for index in range(count)]
+        self.workers += await asyncio.gather(*new)
+
     def state(self) -> dict[str, Any]:
         """What the scheduler thinks."""
         return {
@@ -155,6 +168,9 @@ async def run_scheduler() -> None:
             "slow",
             "fails",
             "calls",
+            "forget",
+            "status",
+            "more",
             "state",
             "logs",
         ):

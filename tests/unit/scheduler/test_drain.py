@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,47 @@ from typing import Any
 import pytest
 
 from dask_k8s.errors import SchedulerSilent
-from dask_k8s.scheduler.connection import connect
-from dask_k8s.scheduler.drain import NOWHERE, UNMOVABLE, Drained, drain
+from dask_k8s.scheduler.connection import Connection, connect
+from dask_k8s.scheduler.drain import NOWHERE, UNMOVABLE, Drainage, Drained, Moving
+from dask_k8s.scheduler.facts import Key
 from dask_k8s.scheduler.rpc import SchedulerRpc
 from dask_k8s.scheduler.wire import Limits
-from tests.unit.scheduler.conftest import Partner, located, process
+from tests.unit.scheduler.conftest import Partner, connected, located, process
 from tests.unit.scheduler.servers import HELLO, Reader, Writer, heard, message, serving
 
 Start = Callable[[int], Awaitable[Partner]]
 EMPTY = Drained()
-FLUSH = 10.0
 GONE = "tcp://127.0.0.1:1"
+
+
+async def nobody() -> Connection:
+    """No other connection is to be had."""
+    raise SchedulerSilent("nobody answers")
+
+
+def ignored(_: Moving) -> None:
+    """Progress that nobody looks at."""
+
+
+async def drained(
+    connection: Connection,
+    leaving: Mapping[str, Collection[str]],
+    timeout: float,
+    beside: Callable[[], Awaitable[Connection]] = nobody,
+    told: Callable[[Moving], None] = ignored,
+) -> list[Mapping[str, Drained]]:
+    """What became of them, in the portions in which it became known."""
+    named = {name: frozenset(workers) for name, workers in leaving.items()}
+    async with aclosing(Drainage(SchedulerRpc(connection), beside, told).drain(named, timeout)) as results:
+        return [result async for result in results]
+
+
+async def drain(connection: Connection, workers: Collection[str], *, timeout: float) -> Mapping[str, Drained]:
+    """What became of single workers in the end."""
+    found = dict[str, Drained]()
+    for result in await drained(connection, {worker: [worker] for worker in workers}, timeout):
+        found.update(result)
+    return found
 
 
 async def until_workers(scheduler: Partner, count: int) -> dict[str, str]:
@@ -45,7 +75,7 @@ async def test_nothing_that_was_scattered_is_lost(partner: Start) -> None:
         leaving = (named["a"], named["b"])
         assert sum(held.values()) == 300
         assert all(held[worker] for worker in leaving)
-        assert await drain(scheduler.rpc, leaving, timeout=60, flush=FLUSH) == dict.fromkeys(leaving, EMPTY)
+        assert await drain(scheduler.connection, leaving, timeout=60) == dict.fromkeys(leaving, EMPTY)
         for worker in running:
             worker.kill()
     assert (await scheduler.workers()).keys() == {"worker-0", "worker-1"}
@@ -63,7 +93,7 @@ async def test_what_runs_there_finishes_there(partner: Start, tmp_path: Path, ta
     worker, other = await scheduler.rpc.leaving_order()
     ran = tmp_path / "ran"
     await scheduler.scene("submit", task=task, key="key", path=str(ran), seconds=seconds, worker=worker)
-    assert await drain(scheduler.rpc, [worker], timeout=60, flush=FLUSH) == {worker: EMPTY}
+    assert await drain(scheduler.connection, [worker], timeout=60) == {worker: EMPTY}
     state = await scheduler.scene("state")
     assert (state["suspicious"], state["data"]) == (0, {other: 1})
     assert await scheduler.scene("gather") == {"key": "done"}
@@ -77,7 +107,7 @@ async def test_what_waits_there_runs_elsewhere(partner: Start, tmp_path: Path) -
     for key in "abcd":
         await scheduler.scene("submit", task="work", key=key, path=str(tmp_path / key), seconds=0.5, worker=worker)
     began = time.monotonic()
-    assert await drain(scheduler.rpc, [worker], timeout=60, flush=FLUSH) == {worker: EMPTY}
+    assert await drain(scheduler.connection, [worker], timeout=60) == {worker: EMPTY}
     assert time.monotonic() - began < 50
     assert await scheduler.scene("gather") == dict.fromkeys("abcd", "done")
     state = await scheduler.scene("state")
@@ -92,7 +122,7 @@ async def test_what_runs_too_long_runs_again_elsewhere(partner: Start, tmp_path:
     ran = str(tmp_path / "ran")
     await scheduler.scene("submit", task="work", key="key", path=ran, seconds=60, worker=worker)
     began = time.monotonic()
-    assert await drain(scheduler.rpc, [worker], timeout=1.0, flush=FLUSH) == {worker: EMPTY}
+    assert await drain(scheduler.connection, [worker], timeout=1.0) == {worker: EMPTY}
     assert 1.0 <= time.monotonic() - began < 40
     assert (await scheduler.scene("state"))["suspicious"] == 0
     assert await scheduler.rpc.processing([other]) == {other: 1}
@@ -103,7 +133,7 @@ async def test_the_last_holder_is_refused(partner: Start) -> None:
     scheduler = await partner(1)
     (worker,) = await scheduler.rpc.leaving_order()
     await scheduler.scene("scatter", count=3)
-    assert await drain(scheduler.rpc, [worker], timeout=10, flush=FLUSH) == {worker: Drained(refused=NOWHERE)}
+    assert await drain(scheduler.connection, [worker], timeout=10) == {worker: Drained(refused=NOWHERE)}
     assert (await scheduler.scene("state"))["data"] == {worker: 3}
     assert await scheduler.scene("gather") == {"key-0": 0, "key-1": 1, "key-2": 2}
     async with asyncio.timeout(5):
@@ -115,7 +145,7 @@ async def test_all_workers_can_leave_when_they_hold_nothing(partner: Start) -> N
     """There is nothing to put anywhere."""
     scheduler = await partner(2)
     workers = await scheduler.rpc.leaving_order()
-    assert await drain(scheduler.rpc, workers, timeout=10, flush=FLUSH) == dict.fromkeys(workers, EMPTY)
+    assert await drain(scheduler.connection, workers, timeout=10) == dict.fromkeys(workers, EMPTY)
     assert await scheduler.rpc.leaving_order() == ()
 
 
@@ -124,7 +154,7 @@ async def test_a_worker_with_an_actor_is_refused_and_the_others_leave(partner: S
     scheduler = await partner(3)
     acting, leaving, _ = await scheduler.rpc.leaving_order()
     await scheduler.scene("actor", worker=acting)
-    assert await drain(scheduler.rpc, [acting, leaving], timeout=10, flush=FLUSH) == {
+    assert await drain(scheduler.connection, [acting, leaving], timeout=10) == {
         acting: Drained(refused=UNMOVABLE),
         leaving: EMPTY,
     }
@@ -133,13 +163,13 @@ async def test_a_worker_with_an_actor_is_refused_and_the_others_leave(partner: S
 async def test_a_worker_that_is_gone_is_empty(partner: Start) -> None:
     """Nothing of it can be kept, so nothing is waited for."""
     scheduler = await partner(1)
-    assert await drain(scheduler.rpc, [GONE], timeout=10, flush=FLUSH) == {GONE: EMPTY}
+    assert await drain(scheduler.connection, [GONE], timeout=10) == {GONE: EMPTY}
 
 
 async def test_nobody_is_drained_at_once(partner: Start) -> None:
     """An empty choice is a choice."""
     scheduler = await partner(1)
-    assert await drain(scheduler.rpc, [], timeout=10, flush=FLUSH) == {}
+    assert await drain(scheduler.connection, [], timeout=10) == {}
 
 
 async def test_a_drain_that_was_cancelled_can_begin_anew(partner: Start, tmp_path: Path) -> None:
@@ -150,9 +180,9 @@ async def test_a_drain_that_was_cancelled_can_begin_anew(partner: Start, tmp_pat
     await scheduler.scene("submit", task="work", key="key", path=str(ran), seconds=2.0, worker=worker)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.5):
-            await drain(scheduler.rpc, [worker], timeout=30, flush=FLUSH)
+            await drain(scheduler.connection, [worker], timeout=30)
     async with aclosing(await connect(*located(scheduler.address))) as connection:
-        assert await drain(SchedulerRpc(connection), [worker], timeout=30, flush=FLUSH) == {worker: EMPTY}
+        assert await drain(connection, [worker], timeout=30) == {worker: EMPTY}
     assert await scheduler.scene("gather") == {"key": "done"}
     assert ran.read_text() == "ran\n"
 
@@ -172,13 +202,96 @@ async def answer(*replies: Any, then: Callable[[], Any]) -> Any:
     async with serving(behave) as address:
         connection = await connect(*address, limits=Limits(seconds=0.3))
         async with aclosing(connection):
-            return await drain(SchedulerRpc(connection), ["w"], timeout=0.2, flush=FLUSH)
+            return await drain(connection, ["w"], timeout=0.2)
 
 
-async def test_data_that_does_not_move_in_time_is_refused() -> None:
-    """The time-out of the drain, not of other calls, and its own words."""
-    drained = await answer(then=asyncio.Event().wait)
-    assert drained == {"w": Drained(refused="Its data was not moved within 0.2 s.")}
+@pytest.fixture
+async def own() -> AsyncIterator[Partner]:
+    """A scheduler of the test's own, whose ops it may slow down."""
+    with process("scheduler") as running:
+        assert running.stdout is not None
+        async with connected(running.stdout.readline().strip()) as found:
+            yield found
+
+
+async def test_data_moves_for_as_long_as_it_takes(own: Partner) -> None:
+    """The time-out is for tasks; meanwhile it is told how much is left."""
+    await own.scene("begin", count=2)
+    await own.scene("scatter", count=4)
+    await own.scene("slow", what="retire_workers", seconds=3.0)
+    worker, _ = await own.rpc.leaving_order()
+    told = list[Moving]()
+
+    def beside() -> Awaitable[Connection]:
+        return connect(*located(own.address))
+
+    found = await drained(own.connection, {worker: [worker]}, 0.0, beside, told.append)
+    assert found == [{worker: EMPTY}]
+    assert [moving.left.keys() for moving in told[:1]] == [{worker}]
+    assert not any(moving.silent for moving in told)
+
+
+async def test_a_scheduler_that_answers_nothing_any_more_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the call and is never heard again: nor over another connection."""
+    monkeypatch.setattr("dask_k8s.scheduler.drain.FIRST_LOOK", 0.05)
+    monkeypatch.setattr("dask_k8s.scheduler.drain.DEAF", 0.3)
+    with pytest.raises(SchedulerSilent, match="no answer, nor to anything else: nobody answers"):
+        await answer(then=asyncio.Event().wait)
+
+
+async def test_who_has_nothing_to_do_does_not_wait_for_who_has(partner: Start, tmp_path: Path) -> None:
+    """Chosen together, their data moves together; but each goes when it is done."""
+    scheduler = await partner(3)
+    idle, busy, _ = await scheduler.rpc.leaving_order()
+    await scheduler.scene("submit", task="work", key="k", path=str(tmp_path / "k"), seconds=2.0, worker=busy)
+    found = await drained(scheduler.connection, {"idle": [idle], "busy": [busy]}, 60)
+    assert found == [{"idle": EMPTY}, {"busy": EMPTY}]
+    assert await scheduler.scene("gather") == {"k": "done"}
+
+
+async def test_workers_of_one_pod_leave_together(partner: Start, tmp_path: Path) -> None:
+    """One that has nothing to do waits for the other: the Pod goes with both."""
+    scheduler = await partner(3)
+    idle, busy, _ = await scheduler.rpc.leaving_order()
+    await scheduler.scene("submit", task="work", key="k", path=str(tmp_path / "k"), seconds=1.0, worker=busy)
+    assert await drained(scheduler.connection, {"pod": [idle, busy], "none": []}, 60) == [
+        {"none": EMPTY},
+        {"pod": EMPTY},
+    ]
+    assert (tmp_path / "k").read_text() == "ran\n"
+
+
+async def test_one_that_stays_holds_back_the_others_of_its_pod(partner: Start) -> None:
+    """The others are out of service by then, so that the Pod cannot be taken back."""
+    scheduler = await partner(3)
+    acting, other, _ = await scheduler.rpc.leaving_order()
+    await scheduler.scene("actor", worker=acting)
+    found = await drained(scheduler.connection, {"pod": [acting, other]}, 10)
+    assert found == [{"pod": Drained(refused=UNMOVABLE, stuck=True)}]
+
+
+async def test_two_retirements_at_once_leave_a_worker_out_of_service(partner: Start) -> None:
+    """What an operator's restart may bring about: both are refused, and the later one remembers the earlier one."""
+    scheduler = await partner(1)
+    (worker,) = await scheduler.rpc.leaving_order()
+    await scheduler.scene("scatter", count=3)
+    await scheduler.scene("status", worker=worker, status="closing_gracefully")
+    assert await drain(scheduler.connection, [worker], timeout=10) == {worker: Drained(refused=NOWHERE, stuck=True)}
+    await scheduler.scene("more", count=1)
+    assert await drain(scheduler.connection, [worker], timeout=10) == {worker: EMPTY}
+    assert await scheduler.scene("gather") == {"key-0": 0, "key-1": 1, "key-2": 2}
+
+
+@pytest.mark.parametrize("key", ["one", ("x", 0)])
+async def test_tasks_that_may_run_there_alone_are_told(partner: Start, tmp_path: Path, key: Key) -> None:
+    """They wait for a worker that does not come back; the others run elsewhere."""
+    scheduler = await partner(2)
+    worker, _ = await scheduler.rpc.leaving_order()
+    for number, each in enumerate(["running", key]):
+        path = str(tmp_path / f"{number}")
+        await scheduler.scene("submit", task="work", key=each, path=path, seconds=1.0, worker=worker, only=True)
+    assert await drain(scheduler.connection, [worker], timeout=30) == {worker: Drained(stranded=frozenset({key}))}
+    assert await scheduler.rpc.stranded({key}) == {key}
 
 
 async def leave() -> None:
@@ -186,7 +299,9 @@ async def leave() -> None:
 
 
 @pytest.mark.parametrize(("running", "why"), [({"w": 1}, NOWHERE), ({"w": 1, "other": 1}, UNMOVABLE)])
-@pytest.mark.parametrize("before", [[], [{"w": {}}, {"w": 1}, {"w": []}]], ids=["its data", "its late results"])
+@pytest.mark.parametrize(
+    "before", [[], [{"w": {}}, {"w": 1}, {"w": []}, {"w": 1}, {"w": []}]], ids=["its data", "its late results"]
+)
 async def test_a_refusal_tells_whether_there_was_room(before: list[Any], running: Any, why: str) -> None:
     """Who was refused may be running again by then, and is no room for itself; in the first step or in the last."""
     assert await answer(*before, {}, {"w": 1}, running, then=leave) == {"w": Drained(refused=why)}
@@ -222,6 +337,7 @@ async def asked(
             "processing": {"w": ["task"]},
             "identity": {"id": "s", "address": "a", "workers": {"w": told}},
             "retire_workers": {"w": {}},
+            "get_task_status": {"task": "memory"},
         }[op]
 
     async def behave(reader: Reader, writer: Writer) -> None:
@@ -233,7 +349,7 @@ async def asked(
 
     async with serving(behave) as address, aclosing(await connect(*address)) as connection:
         began = time.monotonic()
-        assert await drain(SchedulerRpc(connection), ["w"], timeout=timeout, flush=FLUSH) == {"w": EMPTY}
+        assert await drain(connection, ["w"], timeout=timeout) == {"w": EMPTY}
         return ops, time.monotonic() - began
 
 
@@ -241,7 +357,7 @@ async def test_a_worker_is_idle_once_two_new_heartbeats_have_come() -> None:
     """The first may have been written before the worker knew that it retires."""
     ops, _ = await asked(executing=lambda number: 0, seen=float, timeout=30)
     assert ops.count("identity") == 3
-    assert ops[-1] == "retire_workers"
+    assert ops[-2:] == ["retire_workers", "get_task_status"]
 
 
 async def test_an_old_heartbeat_says_nothing() -> None:

@@ -45,6 +45,7 @@ def test_an_identity_is_read() -> None:
                 nthreads=2,
                 memory_limit=100,
                 executing=3,
+                managed=None,
                 last_seen=7.5,
             )
         },
@@ -70,6 +71,7 @@ def test_an_identity_is_read() -> None:
         (changed(metrics=()), "metrics"),
         (changed(metrics={"task_counts": 1}), "task_counts"),
         (changed(metrics={"task_counts": {"executing": "1"}}), "task_counts.executing"),
+        (changed(metrics={"managed_bytes": "1"}), "managed_bytes"),
         (changed(last_seen="now"), "last_seen"),
     ],
 )

@@ -138,3 +138,15 @@ def test_a_resource_that_is_gone_expects_nothing(expectations: Expectations) -> 
     assert names(expectations) == []
     assert not expectations.leaving(GROUP, "uid")
     assert names(expectations, OTHER) == ["v"]
+
+
+def test_a_mark_lies_over_a_cache_until_that_shows_it(expectations: Expectations) -> None:
+    """Also one that was taken back; after that, whatever the cache shows is so."""
+    assert expectations.mark(GROUP, "u", None) is None
+    expectations.marked(GROUP, "u", "noon")
+    assert expectations.mark(GROUP, "u", None) == "noon"
+    expectations.marked(GROUP, "u", None)
+    assert expectations.mark(GROUP, "u", "noon") is None
+    assert expectations.mark(GROUP, "u", None) is None
+    assert expectations.mark(GROUP, "u", "by hand") == "by hand"
+    assert expectations.mark(OTHER, "u", None) is None

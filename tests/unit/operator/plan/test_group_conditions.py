@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dask_k8s.diagnosis import Cause, Diagnosis
-from dask_k8s.operator.observed import Drain, Home, ObservedGroup, Phase
+from dask_k8s.operator.observed import Drain, Drained, Home, ObservedGroup, Phase
 from dask_k8s.operator.plan.worker_group import plan
 from tests.unit import given as g
 from tests.unit.given import NOW, group, observed, worker
@@ -30,6 +30,8 @@ TROUBLE = Diagnosis(
     cause=Cause.UNSCHEDULABLE, pod="p", sentence="Pod p fits on no node.", mend="Ask for less.", final=False
 )
 NO_NODE = Home(ref=g.CLUSTER, deleting=False, scheduled=False, ready=False)
+
+LEFT = {"b": 1 << 30, "c": 1 << 29, "d": None}
 
 CONDITIONS: list[tuple[str, int, ObservedGroup, str, str, str, str]] = [
     ("all are ready", 1, observed(a), "WorkersReady", "True", "AllReady", "1 of 1 workers are ready."),
@@ -79,11 +81,74 @@ CONDITIONS: list[tuple[str, int, ObservedGroup, str, str, str, str]] = [
     (
         "a drain was refused",
         1,
-        observed(a, retiring("b", Drain.REFUSED, refused="it has an actor")),
+        observed(a, retiring("b", drained=Drained(state=Drain.REFUSED, why="it has an actor"))),
         "Degraded",
         "True",
         "DrainRefused",
         "Worker b stays for now: it has an actor",
+    ),
+    (
+        "one that was refused and taken back is no trouble",
+        2,
+        observed(a, worker("b", drain=Drain.REFUSED)),
+        "Degraded",
+        "False",
+        "AsExpected",
+        "",
+    ),
+    (
+        "but it is while it is one too many",
+        0,
+        observed(worker("b", drain=Drain.REFUSED)),
+        "Degraded",
+        "True",
+        "DrainRefused",
+        "Worker b stays for now: It has no room.",
+    ),
+    (
+        "a drain left its worker out of service",
+        1,
+        observed(a, retiring("b", drained=Drained(state=Drain.STUCK, why="There is no room."))),
+        "Degraded",
+        "True",
+        "WorkerStuck",
+        "There is no room. Its scheduler keeps it out of service",
+    ),
+    (
+        "the scheduler is silent in the middle of a drain",
+        1,
+        observed(a, retiring("b", drained=Drained(state=Drain.UNDER_WAY, silent="no route"))),
+        "Degraded",
+        "True",
+        "SchedulerSilent",
+        "Worker b stays until the scheduler answers: no route",
+    ),
+    (
+        "a drain that takes long tells how far it has come",
+        1,
+        observed(a, *(retiring(n, drained=Drained(state=Drain.UNDER_WAY, left=left)) for n, left in LEFT.items())),
+        "Progressing",
+        "True",
+        "Draining",
+        "3 workers hand over their data before they go. 1.50 GiB are still to be moved.",
+    ),
+    (
+        "a node is about to go",
+        1,
+        observed(a, retiring("b", Drain.UNDER_WAY, node_leaves="Node n is about to go (spot).")),
+        "Progressing",
+        "True",
+        "Draining",
+        "before they go. Node n is about to go (spot).",
+    ),
+    (
+        "tasks may run on those alone that have left",
+        1,
+        observed(a, stranded=["x-1", "x-2"]),
+        "TasksStranded",
+        "True",
+        "WorkersHaveLeft",
+        "2 tasks may run on workers alone that have left, and wait: x-1.",
     ),
     (
         "the scheduler is silent and asked",

@@ -9,12 +9,12 @@ import pytest
 
 from dask_k8s.kinds.value import Ref
 from dask_k8s.kinds.worker_group import WorkerGroup
-from dask_k8s.operator.actions import NOTHING, Ask, Create, Patch, Question, Retire
+from dask_k8s.operator.actions import NOTHING, Create, Patch, Retire
 from dask_k8s.operator.observed import Drain, Home, ObservedGroup, Phase, Refusal, Silent, Unasked, Worker
 from dask_k8s.operator.plan.worker_group import plan
 from tests.unit import given as g
 from tests.unit.given import NOW, group, later, observed, worker
-from tests.unit.operator.plan.words import SILENT, STALE, condition, deeds, order, retiring
+from tests.unit.operator.plan.words import SILENT, condition, deeds, order, retiring
 
 READY, PENDING, RUNNING = Phase.READY, Phase.PENDING, Phase.RUNNING
 a, b, c = worker("a"), worker("b"), worker("c")
@@ -29,6 +29,25 @@ JOINERS = [
     ("a lost reply is asked for again under its name", 2, observed(worker("d", Phase.IN_DOUBT), a), ["create Pod"]),
     ("one that leaves is replaced at once", 2, observed(a, worker("b", Phase.LEAVING)), ["create Pod"]),
     ("one that retires does not count", 2, observed(a, retiring("b", Drain.UNDER_WAY)), ["create Pod"]),
+    (
+        "one whose node is about to go does not count, and leaves",
+        2,
+        observed(a, worker("b", node_leaves="It goes.")),
+        ["create Pod", "mark b"],
+    ),
+    (
+        "one that was refused is taken back before another is made",
+        2,
+        observed(a, retiring("b", Drain.REFUSED)),
+        ["keep b"],
+    ),
+    (
+        "but not one whose node is about to go",
+        2,
+        observed(a, retiring("b", Drain.REFUSED, node_leaves="It goes.")),
+        ["create Pod"],
+    ),
+    ("one that is stuck is replaced", 2, observed(a, retiring("b", Drain.STUCK)), ["create Pod"]),
     ("one that is not ready counts", 2, observed(a, worker("b", RUNNING)), []),
     (
         "no worker starts before the scheduler has a node",
@@ -51,77 +70,10 @@ JOINERS = [
     ("ended ones of a group that shrank go", 0, observed(worker("x", Phase.ENDED, ended=later(-1))), ["delete x"]),
 ]
 
-LEAVERS = [
-    ("who never ran goes first, and nobody is asked", 1, observed(a, pending), ["delete p"], False),
-    ("without an order nobody else goes; the scheduler is asked", 1, observed(a, b), [], True),
-    ("the scheduler's first goes", 1, observed(a, b, order=order("b", "a")), ["mark b"], True),
-    ("the order of other groups does not matter", 1, observed(a, b, order=order("zz", "b", "a")), ["mark b"], True),
-    ("who runs and never joined goes before the joined", 1, observed(a, b, order=order("a")), ["delete b"], True),
-    (
-        "never ran, never joined, then the order",
-        1,
-        observed(a, b, c, pending, order=order("b", "a")),
-        ["delete c", "delete p", "mark b"],
-        True,
-    ),
-    ("an old order is no order", 1, observed(a, b, order=order("b", "a", age=STALE)), [], True),
-    ("a silent scheduler costs nobody", 1, observed(a, b, order=SILENT), [], True),
-    ("though who never ran can go", 1, observed(a, b, pending, order=SILENT), ["delete p"], True),
-    ("with none to stay the order does not matter", 0, observed(a, b, order=SILENT), ["mark a", "mark b"], True),
-    ("but the scheduler is asked first", 0, observed(a, b), [], True),
-    (
-        "with none to stay and an order all go by it",
-        0,
-        observed(a, b, order=order("b", "a")),
-        ["mark a", "mark b"],
-        True,
-    ),
-    ("who is expected has to be seen first", 0, observed(worker("e", Phase.EXPECTED)), [], True),
-    ("who leaves is not too many", 1, observed(a, worker("b", Phase.LEAVING)), [], False),
-    ("who retires is not too many", 1, observed(a, retiring("b", Drain.UNDER_WAY)), [], False),
-]
-
-DRAINED = [
-    ("a marked one is drained", 1, observed(a, retiring("b")), ["retire b"]),
-    ("those marked together are drained together", 0, observed(retiring("a"), retiring("b")), ["retire a b"]),
-    ("a drain goes on by itself", 1, observed(a, retiring("b", Drain.UNDER_WAY)), []),
-    ("an empty one goes at once", 1, observed(a, retiring("b", Drain.EMPTY)), ["delete b within 5 s"]),
-    ("a refused one stays", 1, observed(a, retiring("b", Drain.REFUSED)), []),
-    ("also past its time, while others stay", 1, observed(a, retiring("b", Drain.REFUSED, since=-61)), []),
-    (
-        "with none to stay it goes once its time is over",
-        0,
-        observed(retiring("b", Drain.REFUSED, since=-60)),
-        ["delete b within 5 s"],
-    ),
-    ("and not before", 0, observed(retiring("b", Drain.REFUSED, since=-59)), []),
-    (
-        "one that ended has nothing to hand over",
-        1,
-        observed(a, retiring("b", phase=Phase.ENDED)),
-        ["delete b within 5 s"],
-    ),
-    ("one that is going is left alone", 1, observed(a, retiring("b", phase=Phase.LEAVING)), []),
-]
-
 
 @pytest.mark.parametrize(("_fact", "replicas", "there", "expected"), JOINERS, ids=[row[0] for row in JOINERS])
 def test_joiners(_fact: str, replicas: int, there: ObservedGroup, expected: list[str]) -> None:
     """Who is made, and whose place it takes."""
-    assert deeds(plan(group(replicas=replicas), there, NOW)) == expected
-
-
-@pytest.mark.parametrize(("_fact", "replicas", "there", "expected", "asks"), LEAVERS, ids=[row[0] for row in LEAVERS])
-def test_leavers(_fact: str, replicas: int, there: ObservedGroup, expected: list[str], asks: bool) -> None:
-    """Who leaves, and whether the scheduler has to be asked."""
-    made = plan(group(replicas=replicas), there, NOW)
-    assert deeds(made) == expected
-    assert made.ask == (frozenset({Question(ask=Ask.ORDER)}) if asks else frozenset())
-
-
-@pytest.mark.parametrize(("_fact", "replicas", "there", "expected"), DRAINED, ids=[row[0] for row in DRAINED])
-def test_drained(_fact: str, replicas: int, there: ObservedGroup, expected: list[str]) -> None:
-    """What becomes of those that were chosen."""
     assert deeds(plan(group(replicas=replicas), there, NOW)) == expected
 
 
@@ -138,7 +90,7 @@ def test_the_mark_says_since_when() -> None:
 def test_a_retirement_has_the_groups_time() -> None:
     """``drainTimeout`` bounds the whole of it."""
     (retire,) = plan(group(replicas=1, drainTimeout=7), observed(a, retiring("b")), NOW).actions
-    assert retire == Retire(cluster=g.CLUSTER, workers=frozenset({g.pod("b")}), timeout=7)
+    assert retire == Retire(cluster=g.CLUSTER, workers=frozenset({g.pod("b")}), until=later(-3))
 
 
 def test_a_lost_reply_keeps_its_name() -> None:

@@ -23,8 +23,10 @@ def _deed(action: Create | Patch | Delete | Retire) -> str:
         case Create(manifest=manifest):
             return f"create {manifest['kind']}"
         case Patch(target=target, patch=patch):
-            marked = "dask.org/retiring-since" in patch["metadata"].get("annotations", {})
-            return f"{'mark' if marked else 'adopt'} {target.name}"
+            annotations = patch["metadata"].get("annotations", {})
+            if "dask.org/retiring-since" not in annotations:
+                return f"adopt {target.name}"
+            return f"{'mark' if annotations['dask.org/retiring-since'] else 'keep'} {target.name}"
         case Delete(target=target, grace=grace):
             return f"delete {target.name}" + ("" if grace is None else f" within {grace} s")
         case Retire(workers=workers):

@@ -1,0 +1,256 @@
+"""The drains of one operator: begun by plans, each held until its Pod is gone or it may be tried again.
+
+A plan never waits for a drain: its key is woken when there is news.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from dask_k8s.errors import SchedulerError
+from dask_k8s.kinds.value import Manifest, Ref
+from dask_k8s.operator.actions import Retire
+from dask_k8s.operator.caches import CLUSTER, Caches
+from dask_k8s.operator.engine.queue import Key
+from dask_k8s.operator.members import housed, order_of
+from dask_k8s.operator.observed import Drain, Drained
+from dask_k8s.operator.pods import restart_count
+from dask_k8s.operator.reach import Reaches
+from dask_k8s.scheduler import drain
+from dask_k8s.scheduler.facts import Key as Task
+from dask_k8s.scheduler.rpc import SchedulerRpc
+from dask_k8s.settings import Timing
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE = 0.5
+
+PARALLEL = 4
+"""Drains of one cluster at a time; what is marked meanwhile is drained together after that."""
+
+MOST = 64
+"""Drains of one operator at a time, with at most two connections each."""
+
+DOUBLINGS = 5
+"""How often the time until a refused drain is tried again is doubled: what holds an actor may hold it for days."""
+
+UNCLEAR = "Several Pods share its address, and workers there have other names than their Pods: nobody can tell whose."
+
+
+@dataclass(slots=True)
+class _Drain:
+    """The drain of one worker's Pod.
+
+    Parameters
+    ----------
+    restarts
+        How often its containers had been started again when it began: after another time it is another worker.
+    """
+
+    pod: Ref
+    key: Key
+    until: datetime
+    restarts: int
+    told: Drained = field(default_factory=lambda: Drained(state=Drain.UNDER_WAY))
+
+
+@dataclass(slots=True)
+class _Cluster:
+    """What is drained in one cluster."""
+
+    ref: Ref
+    drains: dict[str, _Drain] = field(default_factory=dict)
+    waiting: list[_Drain] = field(default_factory=list)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    refusals: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    stranded: dict[Key, frozenset[Task]] = field(default_factory=dict)
+    watching: set[asyncio.Task[None]] = field(default_factory=set)
+
+
+class Drains:
+    """All drains of one operator; each batch has connections of its own, so that no question is held up.
+
+    Parameters
+    ----------
+    wake
+        Called with the key for which there is news.
+    """
+
+    def __init__(self, caches: Caches, reach: Reaches, wake: Callable[[Key], None], timing: Timing) -> None:
+        self._timing = timing
+        self._reach = reach
+        self._wake = wake
+        self._caches = caches
+        self._clusters: dict[str, _Cluster] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._places = asyncio.Semaphore(MOST)
+        caches.pods.on(self._on_pod)
+        caches.clusters.on(self._on_cluster)
+
+    async def run(self) -> None:
+        """Hold drains until it is cancelled; what was begun is forgotten then, and marks are in the API."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self._group = None
+                self._clusters.clear()
+
+    def begin(self, key: Key, retire: Retire) -> None:
+        """Begin to drain workers; none of them twice at a time."""
+        if self._group is None:
+            return
+        cluster = self._clusters.setdefault(retire.cluster.uid or "", _Cluster(ref=retire.cluster))
+        for pod in retire.workers:
+            uid = pod.uid or ""
+            if uid and (uid not in cluster.drains or self.of(pod) is None):
+                begun = _Drain(pod=pod, key=key, until=retire.until, restarts=self._restarts(pod))
+                cluster.drains[uid] = begun
+                cluster.waiting.append(begun)
+        if cluster.waiting and len(cluster.tasks) < PARALLEL:
+            task = self._group.create_task(self._work(cluster))
+            cluster.tasks.add(task)
+            task.add_done_callback(cluster.tasks.discard)
+
+    def of(self, pod: Ref) -> Drained | None:
+        """What became of a worker's drain; nothing where its container was started again since: that is another one."""
+        for cluster in self._clusters.values():
+            if found := cluster.drains.get(pod.uid or ""):
+                other = found.told.state is Drain.EMPTY and self._restarts(pod) != found.restarts
+                return None if other else found.told
+        return None
+
+    def stranded(self, key: Key) -> tuple[str, ...]:
+        """Tasks that may run on workers alone that have left a group."""
+        found = (cluster.stranded.get(key, frozenset()) for cluster in self._clusters.values())
+        return tuple(sorted(str(task) for tasks in found for task in tasks))
+
+    async def _work(self, cluster: _Cluster) -> None:
+        """Drain what waits, and what comes to wait meanwhile."""
+        while cluster.waiting:
+            first = cluster.waiting[0]
+            batch = [each for each in cluster.waiting if each.until == first.until]
+            cluster.waiting = [each for each in cluster.waiting if each.until != first.until]
+            async with self._places:
+                await self._drained(cluster, batch)
+
+    async def _drained(self, cluster: _Cluster, batch: list[_Drain]) -> None:
+        """Drain workers that were chosen together, however often that needs to be begun."""
+        failures = 0
+        while rest := [each for each in batch if self._goes_on(cluster, each)]:
+            try:
+                await self._drain(cluster, rest)
+            except SchedulerError as error:
+                level = logging.INFO if failures == 0 else logging.DEBUG
+                logger.log(level, "A drain in %s/%s is begun again: %s", cluster.ref.namespace, cluster.ref.name, error)
+                for each in rest:
+                    self._tell(each, Drained(state=Drain.UNDER_WAY, silent=str(error) or type(error).__name__))
+                doublings: int = 1 << min(failures, 10)
+                await asyncio.sleep(min(self._timing.silence, FIRST_PAUSE * doublings))
+                failures += 1
+
+    async def _drain(self, cluster: _Cluster, batch: list[_Drain]) -> None:
+        """In one call to the scheduler, which then moves data only once; moving gigabytes takes as long as it takes."""
+        timeout = max(0.0, (batch[0].until - datetime.now(UTC)).total_seconds())
+        by_uid = {each.pod.uid or "": each for each in batch}
+        async with aclosing(await self._reach.connect(cluster.ref)) as connection:
+            rpc = SchedulerRpc(connection)
+            pods = list(self._caches.pods.by(CLUSTER, (cluster.ref.namespace, cluster.ref.name)))
+            housing = housed(await order_of(rpc, pods), pods)
+            for uid in housing.unclear & by_uid.keys():
+                self._ended(cluster, by_uid.pop(uid), Drained(state=Drain.REFUSED, why=UNCLEAR))
+            leaving = {uid: frozenset(member.address for member in housing.members.get(uid, ())) for uid in by_uid}
+
+            def moving(at: drain.Moving) -> None:
+                for uid, each in by_uid.items():
+                    self._moving(each, leaving[uid], at)
+
+            drainage = drain.Drainage(rpc, lambda: self._reach.connect(cluster.ref), moving)
+            async with aclosing(drainage.drain(leaving, timeout)) as results:
+                async for result in results:
+                    for uid, drained in result.items():
+                        self._strand(cluster, by_uid[uid].key, drained.stranded)
+                        self._ended(cluster, by_uid[uid], _told(drained))
+
+    def _strand(self, cluster: _Cluster, key: Key, tasks: frozenset[Task]) -> None:
+        """Tasks were left without a worker: they are looked at until they have one, or are gone."""
+        if not tasks or self._group is None:
+            return
+        watched = any(cluster.stranded.values())
+        cluster.stranded[key] = cluster.stranded.get(key, frozenset()) | tasks
+        if not watched:
+            task = self._group.create_task(self._watch_stranded(cluster))
+            cluster.watching.add(task)
+            task.add_done_callback(cluster.watching.discard)
+
+    async def _watch_stranded(self, cluster: _Cluster) -> None:
+        while any(cluster.stranded.values()):
+            await asyncio.sleep(self._timing.refused_drain)
+            with contextlib.suppress(SchedulerError):
+                async with aclosing(await self._reach.connect(cluster.ref)) as connection:
+                    await self._look_at_stranded(cluster, SchedulerRpc(connection))
+
+    async def _look_at_stranded(self, cluster: _Cluster, rpc: SchedulerRpc) -> None:
+        for key, tasks in cluster.stranded.items():
+            cluster.stranded[key] = await rpc.stranded(tasks) if tasks else tasks
+            if cluster.stranded[key] != tasks:
+                self._wake(key)
+
+    def _moving(self, each: _Drain, workers: frozenset[str], at: drain.Moving) -> None:
+        if each.told.state is Drain.UNDER_WAY:
+            sizes = [at.left[worker] for worker in workers if worker in at.left]
+            left = sum(sizes) if len(sizes) == len(workers) else None
+            self._tell(each, Drained(state=Drain.UNDER_WAY, left=left, silent=at.silent))
+
+    def _ended(self, cluster: _Cluster, each: _Drain, told: Drained) -> None:
+        uid = each.pod.uid or ""
+        if told.state is not Drain.EMPTY and uid in cluster.drains:
+            doublings: int = 1 << min(cluster.refusals[uid], DOUBLINGS)
+            cluster.refusals[uid] += 1
+            pause = self._timing.refused_drain * doublings
+            asyncio.get_running_loop().call_later(pause, self._forget, cluster, each)
+        self._tell(each, told)
+
+    def _tell(self, each: _Drain, told: Drained) -> None:
+        if told != each.told:
+            each.told = told
+            self._wake(each.key)
+
+    def _forget(self, cluster: _Cluster, refused: _Drain) -> None:
+        """A refused drain may be tried again."""
+        if cluster.drains.get(refused.pod.uid or "") is refused:
+            del cluster.drains[refused.pod.uid or ""]
+            self._wake(refused.key)
+
+    def _goes_on(self, cluster: _Cluster, each: _Drain) -> bool:
+        return each.told.state is Drain.UNDER_WAY and cluster.drains.get(each.pod.uid or "") is each
+
+    def _restarts(self, pod: Ref) -> int:
+        found = self._caches.pods.get(pod.namespace, pod.name)
+        return 0 if found is None else restart_count(found)
+
+    def _on_pod(self, old: Manifest | None, new: Manifest | None) -> None:
+        if new is None and old is not None:
+            for cluster in self._clusters.values():
+                cluster.drains.pop(old["metadata"]["uid"], None)
+                cluster.refusals.pop(old["metadata"]["uid"], None)
+
+    def _on_cluster(self, old: Manifest | None, new: Manifest | None) -> None:
+        if new is None and old is not None:
+            cluster = self._clusters.pop(old["metadata"]["uid"], None)
+            for task in (*cluster.tasks, *cluster.watching) if cluster else ():
+                task.cancel()
+
+
+def _told(drained: drain.Drained) -> Drained:
+    if drained.refused is None:
+        return Drained(state=Drain.EMPTY)
+    return Drained(state=Drain.STUCK if drained.stuck else Drain.REFUSED, why=drained.refused)

@@ -1,0 +1,93 @@
+"""Which of a scheduler's workers live in which Pod: by address, and by name where the address does not tell.
+
+A Pod may have several workers (``--nworkers``), and a worker any name. Pods on their node's own network share its
+address, and a worker may announce another address than its Pod's: then its name decides, which is its Pod's, with a
+number behind it where there are several. Workers of no Pod joined by hand.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from dask_k8s.kinds.value import Manifest, value
+from dask_k8s.scheduler.rpc import SchedulerRpc
+from dask_k8s.scheduler.verified import host_of
+
+
+@value
+class Member:
+    """One worker of a scheduler.
+
+    Parameters
+    ----------
+    name
+        None where nobody asked for it.
+    """
+
+    address: str
+    name: str | None = None
+
+
+@value
+class Housing:
+    """Who lives where.
+
+    Parameters
+    ----------
+    members
+        The workers of each Pod by its uid, in the order in which they were given.
+    unclear
+        Pods that share an address at which there is a worker that may be any of theirs.
+    """
+
+    members: Mapping[str, tuple[Member, ...]]
+    unclear: frozenset[str]
+
+
+async def order_of(rpc: SchedulerRpc, pods: Collection[Manifest]) -> tuple[Member, ...]:
+    """All workers of a scheduler, those first that may leave first; with their names where those are needed."""
+    order = await rpc.leaving_order()
+    if not names_needed(order, pods):
+        return tuple(Member(address=address) for address in order)
+    told = (await rpc.identity()).workers
+    return tuple(Member(address=each, name=told[each].name if each in told else None) for each in order)
+
+
+def names_needed(addresses: Iterable[str], pods: Iterable[Manifest]) -> bool:
+    """Whether some worker's address does not tell its Pod."""
+    there = Counter(host for pod in pods if (host := _host(pod)))
+    return any(there[host_of(address)] != 1 for address in addresses)
+
+
+def housed(members: Sequence[Member], pods: Iterable[Manifest]) -> Housing:
+    """The workers of each Pod."""
+    by_name, by_host = dict[str, str](), defaultdict[str, list[str]](list)
+    for pod in pods:
+        by_name[pod["metadata"]["name"]] = pod["metadata"]["uid"]
+        if host := _host(pod):
+            by_host[host].append(pod["metadata"]["uid"])
+    found, unclear = defaultdict[str, list[Member]](list), set[str]()
+    for member in members:
+        at = by_host.get(host_of(member.address), [])
+        uid = at[0] if len(at) == 1 else _named(member.name, by_name)
+        if uid is not None:
+            found[uid].append(member)
+        else:
+            unclear.update(at)
+    return Housing(
+        members={uid: tuple(workers) for uid, workers in found.items()}, unclear=frozenset(unclear.difference(found))
+    )
+
+
+def _named(name: str | None, pods: Mapping[str, str]) -> str | None:
+    if name is None or name in pods:
+        return pods.get(name or "")
+    stem, _, number = name.rpartition("-")
+    return pods.get(stem) if number.isdigit() else None
+
+
+def _host(pod: Manifest) -> str:
+    """Its address while it may have workers: a Pod that has ended has given its address back."""
+    status = pod["status"]
+    return "" if status.get("phase") in ("Succeeded", "Failed") else str(status.get("podIP") or "")

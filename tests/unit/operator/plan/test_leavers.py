@@ -1,0 +1,182 @@
+"""The decision table of scale-down: who leaves, and how, row by row. The documentation shows these very rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dask_k8s.operator.actions import Ask, Delete, Question
+from dask_k8s.operator.observed import Drain, ObservedGroup, Phase
+from dask_k8s.operator.plan.worker_group import plan
+from tests.unit.given import NOW, group, observed, worker
+from tests.unit.operator.plan.words import SILENT, STALE, deeds, order, retiring
+
+a, b, c = worker("a"), worker("b"), worker("c")
+pending = worker("p", Phase.PENDING)
+starting = worker("e", Phase.EXPECTED)
+
+CHOICES = [
+    # what is so; how many are asked for; what there is; what is done; whether the scheduler is asked
+    ("a Pod of which no container runs goes first, and nobody is asked", 1, observed(a, pending), ["delete p"], False),
+    ("without an order nobody else goes: the scheduler is asked", 1, observed(a, b), [], True),
+    (
+        "then one that runs and never joined; it is drained, for it may join yet",
+        1,
+        observed(a, b, order=order("a")),
+        ["mark b"],
+        True,
+    ),
+    ("then the scheduler's first: idle with least data", 1, observed(a, b, order=order("b", "a")), ["mark b"], True),
+    (
+        "all three in their order",
+        1,
+        observed(a, b, c, pending, order=order("b", "a")),
+        ["delete p", "mark b", "mark c"],
+        True,
+    ),
+    (
+        "workers of other groups, or that joined by hand, stand in the order and are not touched",
+        1,
+        observed(a, b, order=order("zz", "b", "a")),
+        ["mark b"],
+        True,
+    ),
+    ("an order that is older than two seconds is none", 1, observed(a, b, order=order("b", "a", age=STALE)), [], True),
+    ("a silent scheduler costs nobody who may have joined", 1, observed(a, b, order=SILENT), [], True),
+    ("though what does not run goes", 1, observed(a, b, pending, order=SILENT), ["delete p"], True),
+    (
+        "with none to stay, all are marked though the scheduler is silent: their time begins",
+        0,
+        observed(a, b, order=SILENT),
+        ["mark a", "mark b"],
+        True,
+    ),
+    ("but it is asked first", 0, observed(a, b), [], True),
+    ("and with its answer all are marked", 0, observed(a, b, order=order("b", "a")), ["mark a", "mark b"], True),
+    ("what was asked for and not seen yet has to be seen first", 0, observed(starting), [], False),
+    ("who is being deleted is not too many", 1, observed(a, worker("b", Phase.LEAVING)), [], False),
+    ("nor is who was chosen before", 1, observed(a, retiring("b", Drain.UNDER_WAY)), [], False),
+    (
+        "one on a node that is about to go leaves, whatever the number",
+        1,
+        observed(worker("b", node_leaves="It goes.")),
+        ["create Pod", "mark b"],
+        False,
+    ),
+]
+
+EXCHANGES = [
+    (
+        "one that was refused is exchanged for the scheduler's next",
+        2,
+        observed(a, b, retiring("c", Drain.REFUSED), order=order("b", "a", "c")),
+        ["keep c", "mark b"],
+        True,
+    ),
+    ("or for one that does not run", 1, observed(pending, retiring("c", Drain.REFUSED)), ["delete p", "keep c"], False),
+    (
+        "where all others were refused as well, it stays chosen and is tried again",
+        1,
+        observed(worker("a", drain=Drain.REFUSED), retiring("c", Drain.REFUSED)),
+        [],
+        False,
+    ),
+    (
+        "one that was refused and taken back is not chosen again so soon",
+        1,
+        observed(a, worker("b", drain=Drain.REFUSED), order=order("b", "a")),
+        ["mark a"],
+        True,
+    ),
+    ("unless none is to stay", 0, observed(worker("b", drain=Drain.REFUSED), order=order("b")), ["mark b"], True),
+    (
+        "when more are asked for again, one that was refused is taken back",
+        2,
+        observed(a, retiring("c", Drain.REFUSED)),
+        ["keep c"],
+        False,
+    ),
+    (
+        "one whose data has begun to move is not: another is made",
+        2,
+        observed(a, retiring("c", Drain.UNDER_WAY)),
+        ["create Pod"],
+        False,
+    ),
+    (
+        "one that its scheduler keeps out of service is replaced, and drained again",
+        2,
+        observed(a, retiring("c", Drain.STUCK)),
+        ["create Pod"],
+        False,
+    ),
+]
+
+DRAINS = [
+    ("who was chosen is drained", 1, observed(a, retiring("b")), ["retire b"], False),
+    (
+        "those chosen together are drained together: data moves once",
+        0,
+        observed(retiring("a"), retiring("b")),
+        ["retire a b"],
+        False,
+    ),
+    (
+        "those chosen at other times have their own time",
+        0,
+        observed(retiring("a", since=-20), retiring("b")),
+        ["retire a", "retire b"],
+        False,
+    ),
+    ("a drain under way is left alone", 1, observed(a, retiring("b", Drain.UNDER_WAY)), [], False),
+    ("however long it takes, while others stay", 1, observed(a, retiring("b", Drain.UNDER_WAY, since=-600)), [], False),
+    ("an empty one is deleted at once", 1, observed(a, retiring("b", Drain.EMPTY)), ["delete b within 5 s"], False),
+    (
+        "the last holder of data stays past drainTimeout, while others are to stay",
+        1,
+        observed(worker("a", drain=Drain.REFUSED), retiring("b", Drain.REFUSED, since=-61)),
+        [],
+        False,
+    ),
+    (
+        "with none to stay it goes once its time is over",
+        0,
+        observed(retiring("b", Drain.REFUSED, since=-60)),
+        ["delete b within 5 s"],
+        False,
+    ),
+    ("and not before", 0, observed(retiring("b", Drain.REFUSED, since=-59)), [], False),
+    ("nor does one that is stuck go before", 0, observed(retiring("b", Drain.STUCK, since=-59)), [], False),
+    (
+        "one that ended has nothing to hand over",
+        1,
+        observed(a, retiring("b", phase=Phase.ENDED)),
+        ["delete b within 5 s"],
+        False,
+    ),
+    ("one that is being deleted is left alone", 1, observed(a, retiring("b", phase=Phase.LEAVING)), [], False),
+    (
+        "after a restart of the operator, who was chosen is drained again",
+        1,
+        observed(a, retiring("b", since=-30)),
+        ["retire b"],
+        False,
+    ),
+]
+
+TABLE = [*CHOICES, *EXCHANGES, *DRAINS]
+
+
+@pytest.mark.parametrize(("_fact", "replicas", "there", "expected", "asks"), TABLE, ids=[row[0] for row in TABLE])
+def test_leavers(_fact: str, replicas: int, there: ObservedGroup, expected: list[str], asks: bool) -> None:
+    """Who is deleted, marked, kept, drained; and whether the scheduler has to be asked."""
+    made = plan(group(replicas=replicas), there, NOW)
+    assert deeds(made) == expected
+    assert made.ask == (frozenset({Question(ask=Ask.ORDER)}) if asks else frozenset())
+
+
+def test_a_pod_goes_undrained_only_as_it_was_seen() -> None:
+    """Its container may have begun to run since: then the deletion is refused, by the version."""
+    seen = replace(pending, ref=replace(pending.ref, version="7"))
+    assert plan(group(replicas=0), observed(seen), NOW).actions == (Delete(target=seen.ref),)

@@ -1,0 +1,177 @@
+"""Drains with a real scheduler: what becomes of them, and what does not disturb them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dask_k8s.kinds.value import Ref
+from dask_k8s.operator.actions import Ask, Question, Retire
+from dask_k8s.operator.drains import UNCLEAR
+from dask_k8s.operator.observed import Drain, Drained, Silent
+from dask_k8s.scheduler.drain import NOWHERE
+from tests.unit.given import CLUSTER
+from tests.unit.operator.conftest import KEY, OTHER, Talking
+
+Pods = Callable[..., dict[str, dict[str, Any]]]
+
+
+@pytest.fixture
+def pods(talk: Talking, monkeypatch: pytest.MonkeyPatch) -> Pods:
+    """Pods of these names are in the cache, all of them on this machine's address."""
+
+    def given(*names: str) -> dict[str, dict[str, Any]]:
+        there = {name: pod(name) for name in names}
+        monkeypatch.setattr(talk.caches.pods, "by", lambda _, __: iter(there.values()))
+        monkeypatch.setattr(talk.caches.pods, "get", lambda _, name: there.get(name))
+        return there
+
+    return given
+
+
+def pod(name: str) -> dict[str, Any]:
+    """A worker's Pod as the cache has it."""
+    status = {"phase": "Running", "podIP": "127.0.0.1", "containerStatuses": [{"restartCount": 0}]}
+    return {"metadata": {"name": name, "namespace": "default", "uid": f"uid-of-{name}"}, "status": status}
+
+
+def ref(name: str) -> Ref:
+    """The Pod of a worker of the partner."""
+    return Ref(kind="Pod", namespace="default", name=name, uid=f"uid-of-{name}")
+
+
+def retire(*names: str, seconds: float = 30) -> Retire:
+    """A drain of these."""
+    until = datetime.now(UTC) + timedelta(seconds=seconds)
+    return Retire(cluster=CLUSTER, workers=frozenset(map(ref, names)), until=until)
+
+
+async def ended(talk: Talking, name: str) -> Drained:
+    """What became of it."""
+    found: list[Drained] = []
+
+    def over() -> bool:
+        told = talk.drains.of(ref(name))
+        if told is not None and told.state is not Drain.UNDER_WAY:
+            found.append(told)
+        return bool(found)
+
+    await talk.until(over)
+    return found[0]
+
+
+async def test_those_who_began_it_are_woken_when_it_is_over(talk: Talking, pods: Pods) -> None:
+    """Found by name among those that share an address; nothing of it is lost."""
+    pods("worker-0", "worker-1")
+    await talk.partner.scene("begin", count=2)
+    await talk.partner.scene("scatter", count=4)
+    talk.drains.begin(OTHER, retire("worker-0"))
+    assert talk.drains.of(ref("worker-0")) == Drained(state=Drain.UNDER_WAY)
+    assert await ended(talk, "worker-0") == Drained(state=Drain.EMPTY)
+    assert talk.woken == [OTHER]
+    assert await talk.partner.scene("gather") == {f"key-{n}": n for n in range(4)}
+    assert (await talk.partner.workers()).keys() == {"worker-1"}
+
+
+async def test_a_pod_whose_worker_never_joined_is_empty(talk: Talking, pods: Pods) -> None:
+    """The scheduler knows of none, at this very moment."""
+    pods("worker-0", "new")
+    await talk.partner.scene("begin", count=1)
+    talk.drains.begin(OTHER, retire("new"))
+    assert await ended(talk, "new") == Drained(state=Drain.EMPTY)
+
+
+async def test_a_worker_that_may_be_any_pods_is_nobodys_to_drain(talk: Talking, pods: Pods) -> None:
+    """Else its data would be lost with a Pod that seemed to hold nothing."""
+    pods("a", "b")
+    await talk.partner.scene("begin", count=1)
+    talk.drains.begin(OTHER, retire("a"))
+    assert await ended(talk, "a") == Drained(state=Drain.REFUSED, why=UNCLEAR)
+
+
+async def test_a_container_that_was_started_again_is_another_worker(talk: Talking, pods: Pods) -> None:
+    """The one that was drained holds nothing; this one may."""
+    there = pods("worker-0", "worker-1")
+    await talk.partner.scene("begin", count=2)
+    talk.drains.begin(OTHER, retire("worker-0"))
+    await ended(talk, "worker-0")
+    there["worker-0"]["status"]["containerStatuses"] = [{"restartCount": 1}]
+    assert talk.drains.of(ref("worker-0")) is None
+    talk.drains.begin(OTHER, retire("worker-0"))
+    assert await ended(talk, "worker-0") == Drained(state=Drain.EMPTY)
+
+
+async def test_a_refused_drain_may_be_tried_again_after_a_while(talk: Talking, pods: Pods) -> None:
+    """Whoever began it is woken for that; each time it takes longer."""
+    pods("worker-0")
+    await talk.partner.scene("begin", count=1)
+    await talk.partner.scene("scatter", count=1)
+    for _ in range(2):
+        talk.drains.begin(OTHER, retire("worker-0"))
+        assert await ended(talk, "worker-0") == Drained(state=Drain.REFUSED, why=NOWHERE)
+        talk.woken.clear()
+        await talk.until(lambda: talk.woken == [OTHER])
+        assert talk.drains.of(ref("worker-0")) is None
+
+
+async def test_a_slow_answer_ends_no_drain(talk: Talking, pods: Pods) -> None:
+    """A question that times out is asked again; the retire that is under way is the only one."""
+    pods("worker-0", "worker-1")
+    await talk.partner.scene("begin", count=2)
+    await talk.partner.scene("scatter", count=4)
+    await talk.partner.scene("slow", what="retire_workers", seconds=0.7)
+    talk.drains.begin(OTHER, retire("worker-0"))
+    while not await talk.partner.scene("calls", what="retire_workers"):
+        await asyncio.sleep(0.02)
+    talk.way.closed = True
+    talk.schedulers.ask(KEY, CLUSTER, frozenset({Question(ask=Ask.TARGET, every=0.1)}))
+    await talk.until(lambda: isinstance(talk.targets(), Silent))
+    await ended(talk, "worker-0")
+    calls: Any = await talk.partner.scene("calls", what="retire_workers")
+    assert calls == 2, "moving the data, and removing what was moved"
+
+
+async def test_a_scheduler_that_cannot_be_reached_is_told(talk: Talking, pods: Pods) -> None:
+    """The drain goes on by itself when it can."""
+    pods("worker-0", "worker-1")
+    await talk.partner.scene("begin", count=2)
+    talk.way.closed = True
+    talk.drains.begin(OTHER, retire("worker-0"))
+    await talk.until(lambda: talk.drains.of(ref("worker-0")) == Drained(state=Drain.UNDER_WAY, silent="nobody answers"))
+    talk.way.closed = False
+    assert await ended(talk, "worker-0") == Drained(state=Drain.EMPTY)
+
+
+async def test_no_more_than_four_drains_of_a_cluster_run_at_a_time(talk: Talking, pods: Pods) -> None:
+    """What is chosen meanwhile is drained after them, and together."""
+    names = [f"worker-{number}" for number in range(8)]
+    pods(*names)
+    await talk.partner.scene("begin", count=8)
+    await talk.partner.scene("slow", what="retire_workers", seconds=1.0)
+    for number, name in enumerate(names[:7]):
+        talk.drains.begin(OTHER, retire(name, seconds=30 if number < 4 else 40))
+    await talk.until(lambda: talk.way.attempts == 4)
+    for name in names[:7]:
+        assert await ended(talk, name) == Drained(state=Drain.EMPTY)
+
+
+async def test_tasks_that_nobody_may_run_any_more_are_told_until_somebody_may(
+    talk: Talking, pods: Pods, tmp_path: Path
+) -> None:
+    """They were restricted to a worker that left."""
+    pods("worker-0", "worker-1")
+    await talk.partner.scene("begin", count=2)
+    worker = (await talk.partner.workers())["worker-0"]
+    for key in ("running", "waiting"):
+        path = str(tmp_path / key)
+        await talk.partner.scene("submit", task="work", key=key, path=path, seconds=1.0, worker=worker, only=True)
+    talk.drains.begin(OTHER, retire("worker-0"))
+    await ended(talk, "worker-0")
+    assert talk.drains.stranded(OTHER) == ("waiting",)
+    await talk.partner.scene("forget", key="waiting")
+    await talk.until(lambda: talk.drains.stranded(OTHER) == ())

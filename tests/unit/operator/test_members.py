@@ -1,0 +1,85 @@
+"""Which worker lives in which Pod: by address first, and by name where that does not tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dask_k8s.operator.members import Member, housed, names_needed
+
+
+def pod(name: str, host: str | None, phase: str = "Running") -> dict[str, Any]:
+    """A Pod as the cache has it."""
+    status = {"phase": phase, **({} if host is None else {"podIP": host})}
+    return {"metadata": {"name": name, "uid": f"uid-{name}"}, "status": status}
+
+
+def worker(host: str, name: str | None = None, port: int = 1) -> Member:
+    """A worker as its scheduler tells of it."""
+    return Member(address=f"tcp://{host}:{port}", name=name)
+
+
+A, B = pod("a", "10.0.0.1"), pod("b", "10.0.0.2")
+SHARED = [pod("a", "192.0.2.1"), pod("b", "192.0.2.1")]
+
+ROWS = [
+    ("by address, whatever the name", [worker("10.0.0.1", "b")], [A, B], {"uid-a": 1}, []),
+    ("two in one Pod", [worker("10.0.0.1"), worker("10.0.0.1", port=2)], [A, B], {"uid-a": 2}, []),
+    ("one that joined by hand is nobody's", [worker("10.9.9.9", "mine")], [A, B], {}, []),
+    ("nor is one without a name", [worker("10.9.9.9")], [A, B], {}, []),
+    ("one that announces another address is found by its name", [worker("gateway", "b")], [A, B], {"uid-b": 1}, []),
+    ("also as one of several", [worker("gateway", "b-0"), worker("gateway", "b-1", 2)], [A, B], {"uid-b": 2}, []),
+    ("but not by half a name", [worker("gateway", "b-x")], [A, B], {}, []),
+    ("IPv6 is an address, too", [Member(address="tcp://[fd00::1]:1")], [pod("a", "fd00::1")], {"uid-a": 1}, []),
+    ("on a shared address the name tells", [worker("192.0.2.1", "b")], SHARED, {"uid-b": 1}, []),
+    ("or nobody can", [worker("192.0.2.1", "x")], SHARED, {}, ["uid-a", "uid-b"]),
+    (
+        "but for those that are found",
+        [worker("192.0.2.1", "x"), worker("192.0.2.1", "b", 2)],
+        SHARED,
+        {"uid-b": 1},
+        ["uid-a"],
+    ),
+    (
+        "a Pod that ended has given its address back",
+        [worker("10.0.0.1")],
+        [pod("x", "10.0.0.1", "Failed"), A],
+        {"uid-a": 1},
+        [],
+    ),
+    ("a Pod without an address has no worker yet", [worker("10.0.0.1")], [pod("a", None)], {}, []),
+]
+
+
+@pytest.mark.parametrize(("_fact", "members", "pods", "found", "unclear"), ROWS, ids=[row[0] for row in ROWS])
+def test_who_lives_where(
+    _fact: str, members: list[Member], pods: list[dict[str, Any]], found: dict[str, int], unclear: list[str]
+) -> None:
+    """Each worker in one Pod or none."""
+    housing = housed(members, pods)
+    assert {uid: len(workers) for uid, workers in housing.members.items()} == found
+    assert sorted(housing.unclear) == unclear
+
+
+@pytest.mark.parametrize(
+    ("hosts", "pods", "needed"),
+    [
+        (["10.0.0.1", "10.0.0.2"], [A, B], False),
+        (["10.0.0.1", "10.9.9.9"], [A, B], True),
+        (["192.0.2.1"], SHARED, True),
+        ([], SHARED, False),
+    ],
+    ids=["addresses tell", "one is no Pod's", "Pods share one", "there is no worker"],
+)
+def test_names_are_asked_for_where_addresses_do_not_tell(
+    hosts: list[str], pods: list[dict[str, Any]], needed: bool
+) -> None:
+    """They cost ten times as much."""
+    assert names_needed([worker(host).address for host in hosts], pods) is needed
+
+
+def test_a_pod_keeps_the_order_of_its_workers() -> None:
+    """It stands where the last of them does."""
+    first, last = worker("10.0.0.1"), worker("10.0.0.1", port=2)
+    assert housed([first, worker("10.0.0.2"), last], [A, B]).members["uid-a"] == (first, last)
