@@ -134,7 +134,7 @@ def test_restarts_and_times_are_counted() -> None:
     assert (runner.restarts, runner.started, runner.ended) == (4, moment(THEN), moment(LATER))
 
 
-WAITS = {"waiting": {"reason": "CrashLoopBackOff"}, "_": {"restartCount": 3, "lastState": ended(1)}}
+CRASHED: dict[str, Any] = {"waiting": {"reason": "CrashLoopBackOff"}, "_": {"restartCount": 3, "lastState": ended(1)}}
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,8 @@ WAITS = {"waiting": {"reason": "CrashLoopBackOff"}, "_": {"restartCount": 3, "la
     [
         (pod("Pending", {"waiting": {"reason": "ContainerCreating"}}), Phase.PENDING),
         (pod("Running", RUNS), Phase.RUNNING),
-        (pod("Running", WAITS), Phase.PENDING),
-        (pod("Running", WAITS, RUNS), Phase.RUNNING),
+        (pod("Running", CRASHED), Phase.PENDING),
+        (pod("Running", CRASHED, RUNS), Phase.RUNNING),
         (pod("Running", RUNS, conditions=[{"type": "Ready", "status": "True"}]), Phase.READY),
         (pod("Failed", ended(1)), Phase.ENDED),
         (pod("Running", RUNS, metadata={"deletionTimestamp": LATER}), Phase.LEAVING),
