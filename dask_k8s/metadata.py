@@ -44,7 +44,18 @@ class Metadata:
 NOTHING = Metadata(labels={}, annotations={})
 
 
-def merge(top: Metadata, sub: Metadata, base: Metadata) -> Metadata:
+SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
+
+MAY_GO = {SAFE_TO_EVICT: "true"}
+"""For a worker, which hands its data over: without a word the cluster autoscaler keeps the node of a Pod whose owner it
+does not know."""
+
+MUST_STAY = {SAFE_TO_EVICT: "false", DO_NOT_DISRUPT: "true"}
+"""For what would begin anew: no autoscaler takes its node to save money."""
+
+
+def merge(top: Metadata, sub: Metadata, base: Metadata, *, defaults: Mapping[str, str] | None = None) -> Metadata:
     """What an object gets that is made for a resource: ``top <= sub <= base``, without what is foreign or reserved.
 
     Parameters
@@ -55,10 +66,12 @@ def merge(top: Metadata, sub: Metadata, base: Metadata) -> Metadata:
         The ``metadata`` beside the template, such as ``spec.worker.metadata``.
     base
         The reserved ones, which win.
+    defaults
+        Annotations where nobody says otherwise.
     """
     return Metadata(
         labels={**_passed_labels(top), **_passed_labels(sub), **base.labels},
-        annotations={**_passed_annotations(top), **_passed_annotations(sub), **base.annotations},
+        annotations={**(defaults or {}), **_passed_annotations(top), **_passed_annotations(sub), **base.annotations},
     )
 
 

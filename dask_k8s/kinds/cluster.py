@@ -13,15 +13,26 @@ from dask_k8s.kinds.worker_group import WorkerTemplate
 
 @value
 class SchedulerTemplate:
-    """``spec.scheduler``: the Pod, and the Service in front of it as users wrote them."""
+    """``spec.scheduler``: the Pod, and the Service in front of it as users wrote them.
+
+    Parameters
+    ----------
+    disruption_budget
+        Whether a PodDisruptionBudget keeps it from being evicted.
+    """
 
     template: PodTemplate
     service: Manifest
+    disruption_budget: bool
 
     @classmethod
     def read(cls, fields: Fields) -> SchedulerTemplate:
         """From a ``scheduler`` object."""
-        return cls(template=PodTemplate.read(fields), service=fields.mapping("service"))
+        return cls(
+            template=PodTemplate.read(fields),
+            service=fields.mapping("service"),
+            disruption_budget=fields.flag("podDisruptionBudget"),
+        )
 
 
 @value

@@ -84,6 +84,10 @@ class Fields:
             raise InvalidResource(self.path(name), f"must be a whole number of 0 or more, not {number!r}")
         return int(number)
 
+    def flag(self, name: str) -> bool:
+        """True or False; False where it is missing."""
+        return bool(self._typed(name, bool, False))
+
     def moment(self, name: str) -> datetime:
         """A required point in time, as Kubernetes writes it."""
         return moment(self.text(name), self.path(name))

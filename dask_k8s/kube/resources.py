@@ -75,6 +75,7 @@ SECRET = Resource(group="", version="v1", plural="secrets", kind="Secret")
 CONFIG_MAP = Resource(group="", version="v1", plural="configmaps", kind="ConfigMap")
 SERVICE_ACCOUNT = Resource(group="", version="v1", plural="serviceaccounts", kind="ServiceAccount")
 DEPLOYMENT = Resource(group="apps", version="v1", plural="deployments", kind="Deployment")
+DISRUPTION_BUDGET = Resource(group="policy", version="v1", plural="poddisruptionbudgets", kind="PodDisruptionBudget")
 LEASE = Resource(group="coordination.k8s.io", version="v1", plural="leases", kind="Lease")
 
 _RBAC = "rbac.authorization.k8s.io"
@@ -116,6 +117,7 @@ KNOWN = (
     CONFIG_MAP,
     SERVICE_ACCOUNT,
     DEPLOYMENT,
+    DISRUPTION_BUDGET,
     LEASE,
     ROLE,
     ROLE_BINDING,

@@ -33,7 +33,7 @@ def runner_pod(job: Job) -> dict[str, Any]:
     return pod(
         name=names.job_runner(ref.name),
         namespace=ref.namespace,
-        metadata=metadata.merge(job.head.metadata, job.runner.metadata, base),
+        metadata=metadata.merge(job.head.metadata, job.runner.metadata, base, defaults=metadata.MUST_STAY),
         owner=job.head.owner(),
         spec={
             "restartPolicy": "OnFailure",

@@ -22,7 +22,7 @@ def scheduler_pod(cluster: Cluster) -> dict[str, Any]:
     return pod(
         name=names.scheduler_pod(cluster.head.ref.name),
         namespace=cluster.head.ref.namespace,
-        metadata=metadata.merge(cluster.head.metadata, template.metadata, base),
+        metadata=metadata.merge(cluster.head.metadata, template.metadata, base, defaults=metadata.MUST_STAY),
         owner=cluster.head.owner(),
         spec={**template.spec, "containers": [_started(each) for each in template.spec["containers"]]},
     )

@@ -26,7 +26,7 @@ def worker_pod(group: WorkerGroup, name: str) -> dict[str, Any]:
     return pod(
         name=name,
         namespace=group.head.ref.namespace,
-        metadata=metadata.merge(group.head.metadata, group.worker.template.metadata, base),
+        metadata=metadata.merge(group.head.metadata, group.worker.template.metadata, base, defaults=metadata.MAY_GO),
         owner=group.head.owner(),
         spec=_worker_spec(group, name),
     )

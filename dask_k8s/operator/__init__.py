@@ -14,8 +14,9 @@ import logging
 import time
 from types import TracebackType
 
-from dask_k8s.errors import LeadershipLost
+from dask_k8s.errors import ApiError, LeadershipLost, NoCredentials, Unreachable
 from dask_k8s.kube.client import Client
+from dask_k8s.kube.informer import Informer
 from dask_k8s.names import DEPLOYED
 from dask_k8s.operator.act import Hands
 from dask_k8s.operator.caches import Cache, Caches, Scope
@@ -127,8 +128,32 @@ class Operator:
             for cache in self.caches.all():
                 for informer in cache.informers():
                     group.create_task(informer.run())
+            for cache in self.caches.optional():
+                group.create_task(self._watch_where_allowed(cache))
             group.create_task(self._recorder.run())
             group.create_task(self._lead())
+
+    async def _watch_where_allowed(self, cache: Cache) -> None:
+        """What it can do without: looked at as soon as it may be."""
+        while not await self._allowed(cache):
+            await asyncio.sleep(self._resync_every)
+        async with asyncio.TaskGroup() as group:
+            for informer in cache.informers():
+                group.create_task(informer.run())
+                group.create_task(self._look_again_after(informer))
+
+    async def _allowed(self, cache: Cache) -> bool:
+        try:
+            return await cache.allowed()
+        except (ApiError, Unreachable, NoCredentials) as error:
+            logger.debug("Whether %s may be watched cannot be asked: %s", cache.resource, error)
+            return False
+
+    async def _look_again_after(self, informer: Informer) -> None:
+        """What was planned without it may be planned otherwise with it."""
+        await informer.synced.wait()
+        for key in self._controllers.all_keys():
+            self._queue.add(key)
 
     async def _lead(self) -> None:
         """Serve while the Lease is held; without it, wait with warm caches."""
@@ -165,7 +190,7 @@ class Operator:
 
     async def _check_expectations(self) -> None:
         """A write that no event has confirmed for long: a list decides, and not the passing of time."""
-        caches = {cache.kind: cache for cache in self.caches.all()}
+        caches = {cache.kind: cache for cache in (*self.caches.all(), *self.caches.optional())}
         while True:
             await asyncio.sleep(CHECK)
             for kind in self._expectations.old():

@@ -18,7 +18,9 @@ from dask_k8s.kube.resources import (
     DASK_CLUSTER,
     DASK_JOB,
     DASK_WORKER_GROUP,
+    DISRUPTION_BUDGET,
     LEASE,
+    NODE,
     POD,
     SERVICE,
     Resource,
@@ -29,6 +31,7 @@ Handler = Callable[[Manifest | None, Manifest | None], None]
 OWNER = "owner"
 LABELS = "labels"
 CLUSTER = "cluster"
+NODE_NAME = "node"
 
 _POD_METADATA = (
     "name",
@@ -63,12 +66,21 @@ class Scope:
 
 
 class Cache:
-    """The objects of one kind, from one informer for each namespace that is served; without a scope it stays empty."""
+    """The objects of one kind, from one informer for each namespace that is served; without a scope it stays empty.
+
+    Attributes
+    ----------
+    denied
+        Whether these credentials were found not to be allowed to list and watch them.
+    """
 
     def __init__(self, client: Client, resource: Resource, scope: Scope | None, **options: Any) -> None:
         namespaces: tuple[str | None, ...] = () if scope is None else scope.namespaces or (None,)
         self._informers = {namespace: Informer(client, resource, namespace, **options) for namespace in namespaces}
         self.kind = resource.kind
+        self.resource = resource
+        self.denied = False
+        self._client = client
 
     def get(self, namespace: str, name: str) -> Manifest | None:
         """One object, or None."""
@@ -94,6 +106,21 @@ class Cache:
         """One for each namespace."""
         return iter(self._informers.values())
 
+    @property
+    def known(self) -> bool:
+        """Whether it has been listed: before that it looks empty."""
+        return all(informer.synced.is_set() for informer in self.informers())
+
+    async def allowed(self) -> bool:
+        """Whether these credentials may list and watch what it holds."""
+        questions = [
+            self._client.allowed(verb, self.resource, namespace)
+            for verb in ("list", "watch")
+            for namespace in self._informers
+        ]
+        self.denied = not all(await asyncio.gather(*questions))
+        return not self.denied
+
     def _of(self, namespace: str) -> Informer | None:
         return self._informers.get(None) or self._informers.get(namespace)
 
@@ -116,7 +143,7 @@ class Caches:
             scope,
             labels=f"{names.COMPONENT}{of_cluster}",
             slim=slim_pod,
-            indexes={OWNER: _owner, LABELS: _group_labels, CLUSTER: _cluster_label},
+            indexes={OWNER: _owner, LABELS: _group_labels, CLUSTER: _cluster_label, NODE_NAME: _node_name},
         )
         self.services = Cache(
             client,
@@ -126,9 +153,21 @@ class Caches:
             slim=slim_service,
         )
         self.leases = Cache(client, LEASE, scope, labels=names.LEASE_FOR, slim=without_managed_fields)
+        self.nodes = Cache(client, NODE, Scope(namespaces=None), slim=slim_node)
+        self.budgets = Cache(
+            client,
+            DISRUPTION_BUDGET,
+            scope,
+            labels=f"{names.COMPONENT}={names.Component.SCHEDULER}{of_cluster}",
+            slim=slim_service,
+        )
+
+    def optional(self) -> tuple[Cache, ...]:
+        """What an operator looks at where it may, and does without else."""
+        return (self.nodes, self.budgets)
 
     def all(self) -> tuple[Cache, ...]:
-        """Every cache."""
+        """Every cache that it needs."""
         return (
             self.clusters,
             self.groups,
@@ -185,6 +224,12 @@ def slim_service(service: Manifest) -> Manifest:
     return {"metadata": _picked(service["metadata"], _POD_METADATA)}
 
 
+def slim_node(node: Manifest) -> Manifest:
+    """What plans read of a node: its taints."""
+    taints = (node.get("spec") or {}).get("taints") or ()
+    return {"metadata": _picked(node["metadata"], _POD_METADATA[:4]), "spec": {"taints": list(taints)}}
+
+
 def without_managed_fields(manifest: Manifest) -> Manifest:
     """All but the record of who wrote which field, which is often the largest part."""
     meta = {key: content for key, content in manifest["metadata"].items() if key != "managedFields"}
@@ -204,6 +249,10 @@ def spec_cluster(resource: Manifest) -> str | None:
 def _owner(pod: Manifest) -> list[str]:
     uid = metadata.controller_uid(pod)
     return [uid] if uid else []
+
+
+def _node_name(pod: Manifest) -> list[str]:
+    return [pod["spec"]["nodeName"]] if "nodeName" in pod["spec"] else []
 
 
 def _cluster_label(pod: Manifest) -> list[tuple[str, str]]:

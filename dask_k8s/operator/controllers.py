@@ -15,9 +15,17 @@ from dask_k8s.kinds.fields import moment
 from dask_k8s.kinds.job import Job
 from dask_k8s.kinds.value import Manifest, Ref, value
 from dask_k8s.kinds.worker_group import WorkerGroup
-from dask_k8s.kube.resources import DASK_AUTOSCALER, DASK_CLUSTER, DASK_JOB, DASK_WORKER_GROUP, Resource
+from dask_k8s.kube.resources import (
+    DASK_AUTOSCALER,
+    DASK_CLUSTER,
+    DASK_JOB,
+    DASK_WORKER_GROUP,
+    DISRUPTION_BUDGET,
+    Resource,
+)
+from dask_k8s.operator import nodes
 from dask_k8s.operator.actions import NOTHING, Plan
-from dask_k8s.operator.caches import CLUSTER, Cache, Caches, spec_cluster
+from dask_k8s.operator.caches import CLUSTER, NODE_NAME, Cache, Caches, spec_cluster
 from dask_k8s.operator.engine.expectations import Expectations
 from dask_k8s.operator.engine.queue import Key, Queue
 from dask_k8s.operator.observe import Observer
@@ -210,6 +218,8 @@ class Controllers:
         self._caches.pods.on(self._on_child("Pod", COALESCE))
         self._caches.services.on(self._on_child("Service", 0.0))
         self._caches.leases.on(self._on_lease)
+        self._caches.nodes.on(self._on_node)
+        self._caches.budgets.on(self._on_child(DISRUPTION_BUDGET.kind, 0.0))
 
     def _on_cluster(self, old: Manifest | None, new: Manifest | None) -> None:
         self._on_resource(names.CLUSTER, old, new)
@@ -258,6 +268,13 @@ class Controllers:
                 )
 
         return on_change
+
+    def _on_node(self, old: Manifest | None, new: Manifest | None) -> None:
+        """Those that are on it may have to leave, or need not any more."""
+        if nodes.leaves(old) != nodes.leaves(new):
+            for pod in self._caches.pods.by(NODE_NAME, (new or old or {})["metadata"]["name"]):
+                if (key := self._owners.get(metadata.controller_uid(pod) or "")) is not None:
+                    self._queue.add(key)
 
     def _wake_followers(self, namespace: str, cluster: str) -> None:
         """The groups and autoscalers of a cluster."""

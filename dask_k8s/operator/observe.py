@@ -16,6 +16,8 @@ from dask_k8s.kinds.fields import moment
 from dask_k8s.kinds.job import Job
 from dask_k8s.kinds.value import Manifest, Ref
 from dask_k8s.kinds.worker_group import WorkerGroup
+from dask_k8s.kube.resources import DISRUPTION_BUDGET
+from dask_k8s.operator import nodes
 from dask_k8s.operator.answers import Answers
 from dask_k8s.operator.caches import CLUSTER, LABELS, OWNER, Cache, Caches
 from dask_k8s.operator.engine.expectations import Expectations
@@ -96,12 +98,15 @@ class Observer:
         pod = self._own(self._caches.pods, ref, names.scheduler_pod(ref.name))
         service = self._own(self._caches.services, ref, names.scheduler_service(ref.name))
         group = self._own(self._caches.groups, ref, names.default_group(ref.name))
+        budget = self._own(self._caches.budgets, ref, names.scheduler_pod(ref.name))
         return ObservedCluster(
             scheduler=None if pod is None else self._scheduler(key, pod, cluster),
             scheduler_presence=self._presence(key, "Pod", pod),
             service=self._presence(key, "Service", service),
             group=None if group is None else _default_group(group),
             group_presence=self._presence(key, names.WORKER_GROUP, group),
+            budget=None if budget is None else Ref.to(budget, DISRUPTION_BUDGET.kind),
+            budget_presence=self._budget_presence(key, budget),
             autoscaled=any(self._autoscalers(ref)),
             idle=self._news.answers(ref).idle,
             refusals=self._refusals.of(key),
@@ -180,6 +185,7 @@ class Observer:
             ended=ended_at(pod),
             retiring_since=None if retiring is None else moment(retiring),
             drained=self._drains.of(ref),
+            node_leaves=nodes.leaves(self._caches.nodes.get("", pod["spec"].get("nodeName", ""))),
             trouble=diagnosis.of_pod(pod),
         )
 
@@ -231,6 +237,11 @@ class Observer:
             return Presence.LEAVING if going else Presence.THERE
         waiting = any(each.answered is not None or each.in_flight for each in self._expectations.creations(key, kind))
         return Presence.EXPECTED if waiting else Presence.ABSENT
+
+    def _budget_presence(self, key: Key, budget: Manifest | None) -> Presence | None:
+        if self._caches.budgets.denied:
+            return None
+        return self._presence(key, DISRUPTION_BUDGET.kind, budget) if self._caches.budgets.known else Presence.EXPECTED
 
     def _scheduler(self, key: Key, pod: Manifest, cluster: Cluster) -> SchedulerPod:
         ref = Ref.to(pod, "Pod")

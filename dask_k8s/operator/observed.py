@@ -259,6 +259,8 @@ class ObservedCluster:
 
     Parameters
     ----------
+    budget_presence
+        Of the scheduler's PodDisruptionBudget; None where this operator may not look at such.
     autoscaled
         Whether a DaskAutoscaler writes the default group's count.
     idle
@@ -270,6 +272,8 @@ class ObservedCluster:
     service: Presence
     group: DefaultGroup | None
     group_presence: Presence
+    budget: Ref | None
+    budget_presence: Presence | None
     autoscaled: bool
     idle: Unasked | Silent | Known[str | None]
     refusals: tuple[Refusal, ...]

@@ -48,6 +48,15 @@ JOBS: tuple[Right, ...] = (
 )
 """What it needs beside that for jobs, which an embedded operator does not serve."""
 
+NODES = Right(group="", resource="nodes", verbs=("list", "watch"))
+"""With it workers leave early where a node is about to go; only a ClusterRole grants it."""
+
+BUDGETS = Right(group="policy", resource="poddisruptionbudgets", verbs=(*_READ, "create", "delete"))
+"""With it ``spec.scheduler.podDisruptionBudget`` is acted on."""
+
+OPTIONAL: tuple[Right, ...] = (NODES, BUDGETS)
+"""What it uses where it has it, and does without else."""
+
 FORWARDING = Right(group="", resource="pods/portforward", verbs=("get", "create"))
 """What it needs beside that where it stands outside the cluster network."""
 

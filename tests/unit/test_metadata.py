@@ -110,7 +110,18 @@ def _worker_pod_of(cluster: Cluster) -> Manifest:
 
 
 def _users_annotations(manifest: Manifest) -> Manifest:
-    return {key: text for key, text in manifest["metadata"]["annotations"].items() if not key.startswith("dask.org/")}
+    ours = (*metadata.MAY_GO, *metadata.MUST_STAY)
+    given = manifest["metadata"]["annotations"]
+    return {key: text for key, text in given.items() if not key.startswith("dask.org/") and key not in ours}
+
+
+def test_an_autoscaler_may_take_a_workers_node_and_not_a_schedulers() -> None:
+    """Unless the user says otherwise."""
+    key = metadata.SAFE_TO_EVICT
+    assert scheduler_pod(_example())["metadata"]["annotations"][key] == "false"
+    assert _worker_pod_of(_example())["metadata"]["annotations"][key] == "true"
+    theirs = _example(annotations={"foo": "bar", key: "false"})
+    assert _worker_pod_of(theirs)["metadata"]["annotations"][key] == "false"
 
 
 def test_the_seeds_example() -> None:

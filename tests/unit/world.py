@@ -173,6 +173,8 @@ class ClusterWorld:
             service=self.parts["Service"],
             group=self._group() if self.parts[names.WORKER_GROUP] in there else None,
             group_presence=self.parts[names.WORKER_GROUP],
+            budget=None,
+            budget_presence=None,
             autoscaled=False,
             idle=Unasked(),
             refusals=(),

@@ -9,6 +9,7 @@ from typing import Any
 from dask_k8s import metadata, names
 from dask_k8s.kinds.cluster import Cluster
 from dask_k8s.kinds.fields import Fields
+from dask_k8s.manifests.disruption_budget import disruption_budget
 from dask_k8s.manifests.scheduler import scheduler_pod
 from dask_k8s.manifests.service import scheduler_service
 from dask_k8s.manifests.worker_group import default_group
@@ -38,6 +39,7 @@ def plan(cluster: Cluster, observed: ObservedCluster, now: datetime) -> Plan:
 
 def _actions(cluster: Cluster, observed: ObservedCluster, now: datetime) -> Iterator[Action]:
     yield from _missing(cluster, observed, now)
+    yield from _not_wanted(cluster, observed)
     yield from _ended(observed)
     yield from _flow(cluster, observed)
 
@@ -48,16 +50,25 @@ def _retries(observed: ObservedCluster, now: datetime) -> Iterator[datetime]:
 
 def _missing(cluster: Cluster, observed: ObservedCluster, now: datetime) -> Iterator[Action]:
     """All at once: none of them waits for another."""
-    parts = (
+    parts = [
         (observed.scheduler_presence, scheduler_pod),
         (observed.service, scheduler_service),
         (observed.group_presence, default_group),
-    )
+    ]
+    if cluster.spec.scheduler.disruption_budget and observed.budget_presence is not None:
+        parts.append((observed.budget_presence, disruption_budget))
     for presence, build in parts:
         if presence is Presence.ABSENT:
             manifest = build(cluster)
             if not any(refusal.hinders(manifest["kind"], now) for refusal in observed.refusals):
                 yield Create(manifest=manifest)
+
+
+def _not_wanted(cluster: Cluster, observed: ObservedCluster) -> Iterator[Action]:
+    """A budget that was asked for once."""
+    there = observed.budget_presence is Presence.THERE
+    if observed.budget is not None and there and not cluster.spec.scheduler.disruption_budget:
+        yield Delete(target=observed.budget)
 
 
 def _ended(observed: ObservedCluster) -> Iterator[Action]:

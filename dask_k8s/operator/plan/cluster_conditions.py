@@ -21,7 +21,7 @@ def of_cluster(cluster: Cluster, observed: ObservedCluster, now: datetime) -> li
         _progressing(observed),
         next(_troubles(observed), SOUND),
         *_state_lost(cluster, observed.scheduler, now),
-        *_notes(cluster),
+        *_notes(cluster, observed),
     ]
 
 
@@ -95,7 +95,10 @@ def is_another(known: Fields, scheduler: SchedulerPod) -> bool:
     return (known.text_or_none("uid"), known.count("restarts", 0)) != (scheduler.ref.uid, scheduler.restarts)
 
 
-def _notes(cluster: Cluster) -> Iterator[Condition]:
+def _notes(cluster: Cluster, observed: ObservedCluster) -> Iterator[Condition]:
+    if cluster.spec.scheduler.disruption_budget and observed.budget_presence is None:
+        message = "The operator may not watch PodDisruptionBudgets: nothing keeps the scheduler from eviction."
+        yield Condition(type=Type.BUDGET_MISSING, holds=True, reason="MayNotLook", message=message)
     hidden = [container.hidden_in_shell(each) for each in cluster.spec.scheduler.template.spec["containers"]]
     if name := next(filter(None, hidden), None):
         yield shell_note(name)

@@ -26,6 +26,7 @@ class Type(StrEnum):
     SCHEDULER_STATE_LOST = "SchedulerStateLost"
     IDLE = "Idle"
     COMMAND_NOT_REWRITTEN = "CommandNotRewritten"
+    BUDGET_MISSING = "BudgetMissing"
     TASKS_STRANDED = "TasksStranded"
     COMPLETE = "Complete"
     FAILED = "Failed"
@@ -40,6 +41,7 @@ _TROUBLES = frozenset(
         Type.DEGRADED,
         Type.SCHEDULER_STATE_LOST,
         Type.COMMAND_NOT_REWRITTEN,
+        Type.BUDGET_MISSING,
         Type.TASKS_STRANDED,
         Type.IDLE,
         Type.FAILED,

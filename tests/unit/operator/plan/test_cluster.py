@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dask_k8s.diagnosis import Cause, Diagnosis
+from dask_k8s.kinds.value import Ref
 from dask_k8s.operator.actions import NOTHING, Create, Delete, Patch, Plan
 from dask_k8s.operator.observed import (
     DefaultGroup,
@@ -46,6 +47,7 @@ def default(replicas: int = 3, flowed: int | None = 3, **status: Any) -> Default
 
 
 UNASKED = Unasked()
+BUDGET = Ref(kind="PodDisruptionBudget", namespace="default", name="simple-scheduler", uid="uid-5")
 
 
 def observed(
@@ -55,6 +57,7 @@ def observed(
     service: Presence = THERE,
     group: DefaultGroup | None = None,
     group_presence: Presence = THERE,
+    budget: Presence | None = ABSENT,
     refusals: tuple[Refusal, ...] = (),
     autoscaled: bool = False,
     idle: Unasked | Silent | Known[str | None] = UNASKED,
@@ -66,6 +69,8 @@ def observed(
         service=service,
         group=group or (default() if group_presence is THERE else None),
         group_presence=group_presence,
+        budget=BUDGET if budget is THERE else None,
+        budget_presence=budget,
         autoscaled=autoscaled,
         idle=idle,
         refusals=refusals,
@@ -106,6 +111,25 @@ PARTS = [
 def test_parts(_fact: str, there: ObservedCluster, expected: list[str]) -> None:
     """What is missing is made, what has ended is taken away."""
     assert deeds(plan(cluster(), there, NOW)) == expected
+
+
+BUDGETS = [
+    ("nobody asked for one", False, ABSENT, []),
+    ("one is asked for", True, ABSENT, ["create PodDisruptionBudget"]),
+    ("it is there", True, THERE, []),
+    ("it is not wanted any more", False, THERE, ["delete PodDisruptionBudget"]),
+    ("it goes already", False, LEAVING, []),
+    ("this operator may not look at such", True, None, []),
+]
+
+
+@pytest.mark.parametrize(("_fact", "wanted", "budget", "expected"), BUDGETS, ids=[row[0] for row in BUDGETS])
+def test_the_schedulers_budget(_fact: str, wanted: bool, budget: Presence | None, expected: list[str]) -> None:
+    """Made and taken away as it is asked for; where that cannot be, a condition says so."""
+    scheduler_spec = {**g.cluster_manifest()["spec"]["scheduler"], "podDisruptionBudget": wanted}
+    made = plan(cluster(scheduler=scheduler_spec), observed(budget=budget), NOW)
+    assert deeds(made) == expected
+    assert ("BudgetMissing" in {each["type"] for each in status_of(made)["conditions"]}) is (budget is None)
 
 
 def test_nothing_is_made_for_what_is_going() -> None:
