@@ -1,0 +1,95 @@
+"""The workers as they are now: what Kubernetes has, beside what the scheduler has."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distributed import Client
+
+from tests.node.conftest import Json, Kubectl
+
+WORKERS = "dask.org/component=worker"
+RETIRING = "dask.org/retiring-since"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workers:
+    """One look at all of them."""
+
+    there: tuple[str, ...]
+    """The names of the Pods that are not going."""
+    going: tuple[str, ...]
+    staying: tuple[str, ...]
+    """Of the Pods, those whose worker has joined, and that nobody has told to leave."""
+    joined: int
+    """How many workers the scheduler has."""
+    spilled: int
+    """Bytes on their disks."""
+
+    def settled(self, asked: int) -> bool:
+        """Nothing is under way."""
+        return len(self.staying) == len(self.there) == self.joined == asked and not self.going
+
+
+def look(kubectl: Kubectl, client: Client) -> Workers:
+    """Ask both."""
+    pods = kubectl.json("get", "pods", "-l", WORKERS)["items"]
+    known = client.scheduler_info(n_workers=-1)["workers"].values()
+    running = {worker["host"] for worker in known if worker["status"] == "running"}
+    return Workers(
+        there=names_of(pod for pod in pods if not is_going(pod)),
+        going=names_of(pod for pod in pods if is_going(pod)),
+        staying=names_of(pod for pod in pods if stays(pod, running)),
+        joined=len(known),
+        spilled=sum(worker["metrics"].get("spilled_bytes", {}).get("disk", 0) for worker in known),
+    )
+
+
+def is_going(pod: Json) -> bool:
+    return "deletionTimestamp" in pod["metadata"]
+
+
+def stays(pod: Json, running: set[str]) -> bool:
+    told_to_leave = is_going(pod) or RETIRING in pod["metadata"].get("annotations", {})
+    return not told_to_leave and pod["status"].get("podIP") in running
+
+
+def names_of(pods: Any) -> tuple[str, ...]:
+    return tuple(sorted(pod["metadata"]["name"] for pod in pods))
+
+
+class Logs:
+    """Follows the log of every Pod into a folder, since it goes with its Pod."""
+
+    def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
+        self._environment = dict(environment)
+        self._folder = folder
+        self._followed: dict[str, subprocess.Popen[bytes]] = {}
+
+    def follow(self, kubectl: Kubectl) -> None:
+        """Also those that came since the last time, and containers that were started again."""
+        for pod in kubectl.json("get", "pods")["items"]:
+            for status in pod["status"].get("containerStatuses", []):
+                if "running" in status["state"] and status["containerID"] not in self._followed:
+                    self._follow(pod["metadata"], status)
+
+    def _follow(self, of: Json, status: Json) -> None:
+        argv = ["kubectl", "-n", of["namespace"], "logs", "--follow", "--timestamps", of["name"]]
+        with (self._folder / f"{of['name']}-{status['restartCount']}.log").open("wb") as file:
+            self._followed[status["containerID"]] = subprocess.Popen(
+                argv, env=self._environment, stdout=file, stderr=subprocess.STDOUT
+            )
+
+    def scheduler(self) -> str:
+        """What the scheduler has logged."""
+        return "\n".join(file.read_text(errors="replace") for file in self._folder.glob("*-scheduler*.log"))
+
+    def stop(self) -> None:
+        """Follow none any more."""
+        for process in self._followed.values():
+            process.kill()
+            process.wait()
