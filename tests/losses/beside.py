@@ -8,16 +8,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from distributed import Client
 
 from tests.losses.options import Options
 from tests.losses.subjects import Operator
-from tests.losses.workers import Logs, look
+from tests.losses.workers import Logs, Workers, seen
 from tests.node.conftest import Kubectl
 
-LOOK = 2.0
+LOOK = 1.5
+STANDSTILL = 180.0
 
 
 @contextmanager
@@ -48,32 +49,43 @@ class Timeline:
         self._file.close()
 
 
-@dataclass(slots=True)
 class Monitor:
-    """The most that was seen, and the logs of all Pods."""
+    """Looks at the workers again and again, remembers the most that it saw, and follows the logs of all Pods."""
 
-    kubectl: Kubectl
-    client: Client
-    logs: Logs
-    workers: int = 0
-    pods: int = 0
-    spilled: int = 0
-    failures: list[str] = field(default_factory=list)
+    def __init__(self, kubectl: Kubectl, client: Client, logs: Logs) -> None:
+        self._kubectl = kubectl
+        self._administrator = Kubectl(kubectl.environment, "dask-operator")
+        self._client = client
+        self._logs = logs
+        self._news = threading.Condition()
+        self._latest: tuple[float, Workers] | None = None
+        self.workers = self.pods = self.spilled = 0
 
     def run(self, over: threading.Event) -> None:
-        """Look again and again."""
-        administrator = Kubectl(self.kubectl.environment, "dask-operator")
+        """Look until the event."""
         while not over.wait(LOOK):
+            began = time.monotonic()
             try:
-                found = look(self.kubectl, self.client)
-                self.logs.follow(self.kubectl)
-                self.logs.follow(administrator)
-            except (AssertionError, OSError) as error:  # a request that failed: the next look is soon
-                self.failures.append(repr(error))
+                pods = self._kubectl.json("get", "pods")["items"]
+                found = seen(pods, self._client)
+                self._logs.follow([*pods, *self._administrator.json("get", "pods")["items"]])
+            except (AssertionError, OSError):  # a request that failed: the next look is soon
                 continue
             self.workers = max(self.workers, found.joined)
             self.pods = max(self.pods, len(found.there))
             self.spilled = max(self.spilled, found.spilled)
+            with self._news:
+                self._latest = (began, found)
+                self._news.notify_all()
+
+    def fresh(self) -> Workers:
+        """What is seen by a look that begins from now on."""
+        now = time.monotonic()
+        with self._news:
+            if not self._news.wait_for(lambda: self._latest is not None and self._latest[0] >= now, STANDSTILL):
+                raise TimeoutError(f"nothing could be seen for {STANDSTILL:g} s")
+            assert self._latest is not None
+            return self._latest[1]
 
 
 @dataclass(slots=True)

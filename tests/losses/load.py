@@ -19,6 +19,8 @@ BATCH = 250
 IN_FLIGHT = 10
 LONGEST_TASK = 1.0
 PAUSE = 0.2
+BEGINS_WITHIN = 900.0
+ENDS_WITHIN = 120.0
 GONE = ("lost", "cancelled", "error")
 
 
@@ -52,15 +54,19 @@ class Load:
         keys = [key_of(COMPUTED, index) for index in self._numbers]
         futures = self._client.map(self._computed, keys, key=keys)
         self._held.update(zip(keys, futures, strict=True))
-        wait(futures, timeout=300)
+        wait(futures, timeout=BEGINS_WITHIN)
         self._thread.start()
 
     def stop(self) -> None:
         """Submit nothing any more, and wait for what runs."""
         self._over.set()
-        self._thread.join(60)
-        wait(list(self._running.values()), timeout=120)
-        self._take_finished()
+        self._thread.join()
+        deadline = time.monotonic() + ENDS_WITHIN
+        while self._running and time.monotonic() < deadline:
+            time.sleep(PAUSE)
+            self._take_finished()
+        if self._running:
+            self.errors["not ended"] = len(self._running)
         self._renew()
 
     def missing(self) -> dict[str, str]:

@@ -24,11 +24,11 @@ from tests.losses.options import Options
 from tests.losses.shaking import Shaking
 from tests.losses.subjects import CLUSTER, Operator, manifest, operator_of
 from tests.losses.values import size_of
-from tests.losses.workers import Logs, look
+from tests.losses.workers import Logs
 from tests.node.conftest import Kubectl
 
 WORKERS_AT_FIRST = 4
-SETTLES_WITHIN = 180.0
+SETTLES_WITHIN = 300.0
 GONE_WITHIN = 120.0
 WAITS = 0.6
 """How often the next thing waits until what was begun has come to its end."""
@@ -85,8 +85,8 @@ class Run:
             load = Load(client, self._options.keys, random.Random(self._options.seed + 2))
             load.begin()
             self._timeline.note(f"all values are there, {total / 2**20:.0f} MiB")
-            kills = self._shaken(client, load)
-            self._settle(client)
+            kills = self._shaken(client, monitor, load)
+            self._settle(monitor)
             load.stop()
             missing = load.missing()
             return {
@@ -99,28 +99,28 @@ class Run:
                 "most spilled MiB": round(monitor.spilled / 2**20),
             }
 
-    def _shaken(self, client: Client, load: Load) -> int:
+    def _shaken(self, client: Client, monitor: Monitor, load: Load) -> int:
         """Shake, with the operator killed beside it; how often it was."""
         if self._options.kill_every is None:
-            self._shake(client, load)
+            self._shake(client, monitor, load)
             return 0
         chance = random.Random(self._options.seed + 3)
         killer = Killer(self._operator, chance, self._options.kill_every, self._timeline)
         with beside(killer.run, "killer"):
-            self._shake(client, load)
+            self._shake(client, monitor, load)
         return killer.kills
 
-    def _shake(self, client: Client, load: Load) -> None:
+    def _shake(self, client: Client, monitor: Monitor, load: Load) -> None:
         """One thing after another; some do not wait for what the one before began."""
         began, told, under_way = time.monotonic(), 0, set[str]()
         while (elapsed := time.monotonic() - began) < self._options.seconds:
-            kind, whole = self._shaking.shake(look(self._kubectl, client))
+            kind, whole = self._shaking.shake(monitor.fresh())
             self.actions[kind] += 1
             self._timeline.note(whole)
             under_way.add(kind)
             settled = self._chance.random() < WAITS
             if settled:
-                self._settle(client)
+                self._settle(monitor)
             else:
                 time.sleep(self._chance.uniform(0.5, 5))
             self._account(client, " and ".join(sorted(under_way)))
@@ -130,15 +130,14 @@ class Run:
                 told = int(elapsed // 60)
                 say(f"minute {told}: {self._progress(load)}")
 
-    def _settle(self, client: Client) -> None:
+    def _settle(self, monitor: Monitor) -> None:
         """Wait until there are as many workers as are asked for; what does not come to that is remembered."""
         deadline = time.monotonic() + SETTLES_WITHIN
-        while not (workers := look(self._kubectl, client)).settled(self._shaking.asked):
+        while not (workers := monitor.fresh()).settled(self._shaking.asked):
             if time.monotonic() > deadline:
                 self.unsettled.append(f"{self._shaking.asked} asked: {workers}")
                 self._timeline.note(f"not settled: {self.unsettled[-1]}")
                 return
-            time.sleep(1)
 
     def _account(self, client: Client, under_way: str) -> None:
         """Lay what was lost since the last time to what was under way."""

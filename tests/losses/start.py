@@ -13,7 +13,15 @@ from devcluster import Cluster, up
 from tests.losses.options import Options
 from tests.node.conftest import ROOT, Kubectl, own_namespace
 
-FAULTS = ("scattered lost", "computed lost", "missing at the end", "wrong values", "not settled", "Pods left")
+FAULTS = (
+    "scattered lost",
+    "computed lost",
+    "missing at the end",
+    "wrong values",
+    "tasks failed",
+    "not settled",
+    "Pods left",
+)
 """Figures that nothing excuses."""
 
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from distributed import Client
 
-from tests.node.conftest import Json, Kubectl
+from tests.node.conftest import Json
 
-WORKERS = "dask.org/component=worker"
 RETIRING = "dask.org/retiring-since"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workers:
-    """One look at all of them."""
+    """One look at all of them, as Kubernetes and the scheduler have them."""
 
     there: tuple[str, ...]
     """The names of the Pods that are not going."""
@@ -35,15 +34,15 @@ class Workers:
         return len(self.staying) == len(self.there) == self.joined == asked and not self.going
 
 
-def look(kubectl: Kubectl, client: Client) -> Workers:
-    """Ask both."""
-    pods = kubectl.json("get", "pods", "-l", WORKERS)["items"]
+def seen(pods: Sequence[Json], client: Client) -> Workers:
+    """What Kubernetes has, beside what the scheduler has now."""
+    workers = [pod for pod in pods if pod["metadata"]["labels"].get("dask.org/component") == "worker"]
     known = client.scheduler_info(n_workers=-1)["workers"].values()
     running = {worker["host"] for worker in known if worker["status"] == "running"}
     return Workers(
-        there=names_of(pod for pod in pods if not is_going(pod)),
-        going=names_of(pod for pod in pods if is_going(pod)),
-        staying=names_of(pod for pod in pods if stays(pod, running)),
+        there=names_of(pod for pod in workers if not is_going(pod)),
+        going=names_of(pod for pod in workers if is_going(pod)),
+        staying=names_of(pod for pod in workers if stays(pod, running)),
         joined=len(known),
         spilled=sum(worker["metrics"].get("spilled_bytes", {}).get("disk", 0) for worker in known),
     )
@@ -70,9 +69,9 @@ class Logs:
         self._folder = folder
         self._followed: dict[str, subprocess.Popen[bytes]] = {}
 
-    def follow(self, kubectl: Kubectl) -> None:
+    def follow(self, pods: Sequence[Json]) -> None:
         """Also those that came since the last time, and containers that were started again."""
-        for pod in kubectl.json("get", "pods")["items"]:
+        for pod in pods:
             for status in pod["status"].get("containerStatuses", []):
                 if "running" in status["state"] and status["containerID"] not in self._followed:
                     self._follow(pod["metadata"], status)
