@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         drains=asked.drain,
         folder=str(folder.resolve()),
     )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as after Ctrl-C, the namespace goes
     sys.stderr.write(f"seed {options.seed}, logs in {options.folder}\n")
     figures = run(options)
     text = json.dumps(figures, indent=1)

@@ -1,4 +1,4 @@
-"""What happens to the workers: one thing after another, some at the same time, chosen by a seed."""
+"""What happens to the workers: one thing after another, some at the same time, drawn from a bag by a seed."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class Shaking:
         self._kubectl = kubectl
         self._chance = chance
         self.asked = asked
+        self._bag: list[str] = []
         self._taking: Mapping[str, Callable[[Sequence[str]], None]] = {
             "evict": self._evict,
             "delete": self._delete,
@@ -39,17 +40,22 @@ class Shaking:
 
     def shake(self, workers: Workers) -> tuple[str, str]:
         """Do one thing that leaves the data a place; its kind, and the whole of it."""
-        most = min(2, len(workers.staying) - STAYING, self.asked - STAYING)
-        if most < 1 or self._chance.random() < 0.4:
-            return self._scale()
-        kind = self._chance.choice(list(self._taking))
+        if not self._bag:
+            self._bag = ["scale", "scale", *self._taking]
+            self._chance.shuffle(self._bag)
+        kind, most = self._bag[-1], min(2, len(workers.staying) - STAYING, self.asked - STAYING)
+        if kind != "scale" and most < 1:
+            return self._scale(range(STAYING + 1, MOST + 1))  # what is drawn has its turn when there are enough
+        self._bag.pop()
+        if kind == "scale":
+            return self._scale(range(FEWEST, MOST + 1))
         chosen = self._chance.sample(workers.staying, self._chance.randint(1, most))
         self._taking[kind](chosen)
         return kind, f"{kind} {' '.join(chosen)}"
 
-    def _scale(self) -> tuple[str, str]:
+    def _scale(self, counts: Sequence[int]) -> tuple[str, str]:
         before = self.asked
-        self.asked = self._chance.choice([count for count in range(FEWEST, MOST + 1) if count != before])
+        self.asked = self._chance.choice([count for count in counts if count != before])
         self._kubectl("scale", "daskworkergroup", GROUP, f"--replicas={self.asked}")
         return ("scale up" if self.asked > before else "scale down"), f"scale {before} to {self.asked}"
 
