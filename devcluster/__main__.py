@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
         command = verbs.add_parser(verb, help=told, description=told)
         if verb not in {"down", "status"}:
             command.add_argument(
-                "--size", choices=get_args(Kind), default="node", help="api, node (the default) or scale"
+                "--size", choices=get_args(Kind), default="node", help="api, node (the default), nodes or scale"
             )
         if verb == "exec":
             command.add_argument("program", nargs=argparse.REMAINDER, metavar="PROGRAM …")

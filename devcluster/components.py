@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devcluster.instances import Kind
-
-NODE = "node"
-"""The name of the one real node."""
+from devcluster.nodes import FIRST, Node, nodes
 
 PODS = "10.244.0.0/16"
 SERVICES = "10.96.0.0/16"
@@ -25,9 +23,6 @@ FAKE_NODES = "kwok.x-k8s.io/node=fake"
 """The annotation by which KWOK knows the nodes that it plays, and the taint that keeps other Pods from them."""
 
 REGISTRY_PORT = 5000
-
-CONTAINERD = Path("/run/containerd/containerd.sock")
-"""Where containerd listens: its usual place, in the node's own mount namespace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +73,12 @@ def components(site: Site, kind: Kind) -> tuple[Component, ...]:
     at_scale = (kwok(site),) if kind == "scale" else ()
     # containerd comes first: importing the image takes longest, and goes on beside the rest.
     return (
-        containerd(site),
+        *(containerd(site, node) for node in nodes(kind)),
         etcd(site),
         api_server(site, kind),
         controller_manager(site, kind),
         scheduler(site, kind),
-        kubelet(site),
+        *(kubelet(site, node) for node in nodes(kind)),
         proxy(site),
         coredns(site),
         registry(site),
@@ -180,31 +175,34 @@ def limits(qps: int, burst: int) -> dict[str, object]:
     return {"kube-api-qps": qps, "kube-api-burst": burst}
 
 
-def containerd(site: Site) -> Component:
+def containerd(site: Site, node: Node) -> Component:
     """The container runtime."""
-    configuration = site.folder / "containerd.toml"
+    configuration = site.folder / f"containerd{node.suffix}.toml"
     command = (str(site.tools / "usr/bin/containerd"), "--config", str(configuration))
-    return Component(name="containerd", command=command, files=(configuration,), ready=CONTAINERD)
+    name = f"containerd{node.suffix}"
+    return Component(name=name, command=command, files=(configuration,), ready=node.containerd)
 
 
-def kubelet(site: Site) -> Component:
+def kubelet(site: Site, node: Node) -> Component:
     """The node's agent."""
     options = {
-        "kubeconfig": site.pki / "kubelet.kubeconfig",
-        "config": site.folder / "kubelet.yaml",
-        "hostname-override": NODE,
+        "kubeconfig": site.pki / f"kubelet{node.suffix}.kubeconfig",
+        "config": site.folder / f"kubelet{node.suffix}.yaml",
+        "root-dir": f"/var/lib/kubelet{node.suffix}",
+        "hostname-override": node.name,
         "node-ip": site.host,
     }
     command = (str(site.bin / "kubelet"), *flags(options))
-    files = (site.folder / "kubelet.yaml",)
-    return Component(name="kubelet", command=command, files=files, ready=f"https://{site.host}:10250/healthz")
+    files = (site.folder / f"kubelet{node.suffix}.yaml",)
+    url = f"https://{site.host}:{node.port}/healthz"
+    return Component(name=f"kubelet{node.suffix}", command=command, files=files, ready=url)
 
 
 def proxy(site: Site) -> Component:
     """What makes Services reachable. It leaves conntrack's limits alone, which are the whole machine's."""
     options = {
         "kubeconfig": site.pki / "proxy.kubeconfig",
-        "hostname-override": NODE,
+        "hostname-override": FIRST.name,
         "proxy-mode": "iptables",
         "cluster-cidr": PODS,
         "healthz-bind-address": f"{site.host}:10256",

@@ -9,6 +9,7 @@ from devcluster import cgroups, network, node
 from devcluster.cluster import INIT
 from devcluster.console import Refused, say
 from devcluster.instances import Instance, Kind, Record, instance_of, instances
+from devcluster.nodes import nodes
 from devcluster.packages import tools
 
 
@@ -28,7 +29,8 @@ def take_down(each: Instance) -> None:
         end_processes(record)
         if record.interface:
             network.disconnect(tools(), record.interface)
-            cgroups.remove(node.cgroup(each))
+            for one in nodes(record.kind):
+                cgroups.remove(node.cgroup(each, one))
         say(each.name, "is down")
     if each.folder.exists():
         shutil.rmtree(each.folder)

@@ -21,7 +21,7 @@ from devcluster.console import say
 from devcluster.home import cache_folder, give, make_folder
 from devcluster.processes import Process
 
-Kind = Literal["api", "node", "scale"]
+Kind = Literal["api", "node", "nodes", "scale"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,7 @@ def clone_id(checkout: Path = versions.CHECKOUT) -> str:
 
 def instance_of(kind: Kind, name: str = "") -> Instance:
     """The instance for a kind, one of several where they have names; a node and the same at scale are one."""
-    words = [clone_id(), "api" if kind == "api" else "node", *([name] if name else [])]
+    words = [clone_id(), "node" if kind == "scale" else kind, *([name] if name else [])]
     full = "-".join(words)
     return Instance(name=full, folder=cache_folder() / "clusters" / full)
 

@@ -26,13 +26,17 @@ MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 163
 
 # Paths that containerd, CNI and the kubelet write to, some whatever their configuration says: a node gets its own.
 PRIVATE = {
-    "/run": {"containerd", "netns", "xtables.lock"},
-    "/var/lib": {"cni", "containerd", "kubelet"},
-    "/var/log": {"containers", "pods"},
+    "/run": {"containerd", "containerd-2", "netns", "xtables.lock"},
+    "/var/lib": {"cni", "containerd", "containerd-2", "kubelet", "kubelet-2"},
+    "/var/log": {"containers", "pods", "pods-2"},
 }
 
 # What grows lies in the node's folder; the rest in memory.
-ON_DISK = {"containerd": "/var/lib/containerd", "kubelet": "/var/lib/kubelet", "pods": "/var/log/pods"}
+ON_DISK = {
+    f"{name}{suffix}": f"{parent}/{name}{suffix}"
+    for name, parent in {"containerd": "/var/lib", "kubelet": "/var/lib", "pods": "/var/log"}.items()
+    for suffix in ("", "-2")
+}
 
 libc = ctypes.CDLL(None, use_errno=True)
 

@@ -10,10 +10,11 @@ import yaml
 
 from devcluster import cgroups, network
 from devcluster.cluster import INIT
-from devcluster.components import CONTAINERD, NODE, PODS, REGISTRY_PORT, Site
+from devcluster.components import REGISTRY_PORT, Site
 from devcluster.home import make_folder
 from devcluster.image import PAUSE
-from devcluster.instances import Instance, Started
+from devcluster.instances import Instance, Kind, Started
+from devcluster.nodes import FIRST, Node, nodes
 from devcluster.packages import Tools
 from devcluster.processes import NewNamespaces, start
 
@@ -41,33 +42,44 @@ def begin(instance: Instance, tools: Tools, pause: Path) -> tuple[Started, netwo
     return Started(process=init), link
 
 
-def configure(instance: Instance, site: Site, tools: Tools) -> None:
-    """Write every configuration file of the node's components."""
+def configure(instance: Instance, site: Site, tools: Tools, kind: Kind) -> None:
+    """Write every configuration file of the nodes' components."""
     folder = site.folder
-    cgroups.make(cgroup(instance))
-    (folder / "containerd.toml").write_text(containerd(site, tools))
-    (folder / "kubelet.yaml").write_text(yaml.safe_dump(kubelet(instance, site)))
+    for node in nodes(kind):
+        configure_one(instance, site, tools, node)
     (folder / "pod-resolv.conf").write_text("")
     (folder / "Corefile").write_text(corefile(site))
-    conflist = {"cniVersion": "0.4.0", "name": instance.name, "plugins": plugins(folder)}
-    (make_folder(folder / "cni") / "10-bridge.conflist").write_text(json.dumps(conflist))
     for host in WITHOUT_IMAGES:
         (make_folder(folder / "registries" / host) / "hosts.toml").write_text(no_images(site))
 
 
-def cgroup(instance: Instance) -> str:
-    """The name of the node's cgroup. Two kubelets under one would delete each other's Pods."""
-    return f"dask-k8s-{instance.name}"
+def configure_one(instance: Instance, site: Site, tools: Tools, node: Node) -> None:
+    """Those that each node has for itself."""
+    folder, suffix = site.folder, node.suffix
+    cgroups.make(cgroup(instance, node))
+    (folder / f"containerd{suffix}.toml").write_text(containerd(site, tools, node))
+    (folder / f"kubelet{suffix}.yaml").write_text(yaml.safe_dump(kubelet(instance, site, node)))
+    conflist = {"cniVersion": "0.4.0", "name": f"{instance.name}{suffix}", "plugins": plugins(folder, node)}
+    (make_folder(folder / f"cni{suffix}") / "10-bridge.conflist").write_text(json.dumps(conflist))
 
 
-def containerd(site: Site, tools: Tools) -> str:
-    """Containerd's configuration; its files lie in their usual places, which are the node's own."""
+def cgroup(instance: Instance, node: Node = FIRST) -> str:
+    """The name of a node's cgroup. Two kubelets under one would delete each other's Pods."""
+    return f"dask-k8s-{instance.name}{node.suffix}"
+
+
+def containerd(site: Site, tools: Tools, node: Node) -> str:
+    """Containerd's configuration; the first one's files lie in their usual places, which are the node's own."""
     cri = "plugins.'io.containerd.grpc.v1.cri'"
     # Root may lack CAP_SYS_RESOURCE: a container that asks for a lower OOM score than its parent's would not start.
     return f"""\
 version = 2
+root = '/var/lib/containerd{node.suffix}'
+state = '{node.runtime}'
 [grpc]
-address = '{CONTAINERD}'
+address = '{node.containerd}'
+[debug]
+address = '{node.runtime}/debug.sock'
 [{cri}]
 sandbox_image = '{PAUSE}'
 disable_apparmor = true
@@ -80,13 +92,13 @@ runtime_type = 'io.containerd.runc.v2'
 BinaryName = '{tools.find("runc")}'
 [{cri}.cni]
 bin_dir = '{tools.cni}'
-conf_dir = '{site.folder}/cni'
+conf_dir = '{site.folder}/cni{node.suffix}'
 [{cri}.registry]
 config_path = '{site.folder}/registries'
 """
 
 
-def kubelet(instance: Instance, site: Site) -> Mapping[str, object]:
+def kubelet(instance: Instance, site: Site, node: Node) -> Mapping[str, object]:
     """The kubelet's configuration."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -97,11 +109,14 @@ def kubelet(instance: Instance, site: Site) -> Mapping[str, object]:
             "x509": {"clientCAFile": str(site.pki / "ca.crt")},
         },
         "authorization": {"mode": "Webhook"},
-        "tlsCertFile": str(site.pki / f"{NODE}.crt"),
-        "tlsPrivateKeyFile": str(site.pki / f"{NODE}.key"),
-        "containerRuntimeEndpoint": f"unix://{CONTAINERD}",
+        "tlsCertFile": str(site.pki / f"{FIRST.name}.crt"),
+        "tlsPrivateKeyFile": str(site.pki / f"{FIRST.name}.key"),
+        "containerRuntimeEndpoint": f"unix://{node.containerd}",
+        "port": node.port,
+        "healthzPort": node.health_port,
+        "podLogsDir": f"/var/log/pods{node.suffix}",
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": f"/{cgroup(instance)}",
+        "cgroupRoot": f"/{cgroup(instance, node)}",
         "enforceNodeAllocatable": [],
         "failCgroupV1": False,
         "failSwapOn": False,
@@ -116,15 +131,15 @@ def kubelet(instance: Instance, site: Site) -> Mapping[str, object]:
     }
 
 
-def plugins(folder: Path) -> list[Mapping[str, object]]:
-    """CNI's plug-ins: one bridge that all Pods are on."""
+def plugins(folder: Path, node: Node) -> list[Mapping[str, object]]:
+    """CNI's plug-ins: one bridge that all Pods of a node are on."""
     addresses = {
         "type": "host-local",
-        "dataDir": str(folder / "cni-addresses"),
-        "ranges": [[{"subnet": PODS}]],
+        "dataDir": str(folder / f"cni-addresses{node.suffix}"),
+        "ranges": [[{"subnet": node.pods}]],
         "routes": [{"dst": "0.0.0.0/0"}],
     }
-    bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "hairpinMode": True, "ipam": addresses}
+    bridge = {"type": "bridge", "bridge": node.bridge, "isGateway": True, "hairpinMode": True, "ipam": addresses}
     return [bridge, {"type": "portmap", "capabilities": {"portMappings": True}}]
 
 

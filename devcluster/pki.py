@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from devcluster.certificates import Authority, kubeconfig, write_secret, write_signing_key
-from devcluster.components import API_SERVICE, NODE, Site
+from devcluster.components import API_SERVICE, Site
 from devcluster.home import give, make_folder
 from devcluster.instances import Instance
+from devcluster.nodes import FIRST, SECOND
 
 
 def certify(each: Instance, site: Site) -> None:
@@ -19,12 +20,15 @@ def certify(each: Instance, site: Site) -> None:
     addresses = ["localhost", "127.0.0.1", site.host, API_SERVICE, *service]
     authority.issue("kube-apiserver", addresses=addresses).write(pki, "api-server")
     authority.issue("kube-apiserver", group="system:masters").write(pki, "api-server-to-kubelet")
-    authority.issue(f"system:node:{NODE}", addresses=[NODE, site.host]).write(pki, NODE)
+    authority.issue(f"system:node:{FIRST.name}", addresses=[FIRST.name, site.host]).write(pki, FIRST.name)
     users = {
         "admin": authority.issue("admin", group="system:masters"),
         "controller-manager": authority.issue("system:kube-controller-manager"),
         "scheduler": authority.issue("system:kube-scheduler"),
-        "kubelet": authority.issue(f"system:node:{NODE}", group="system:nodes"),
+        **{
+            f"kubelet{node.suffix}": authority.issue(f"system:node:{node.name}", group="system:nodes")
+            for node in (FIRST, SECOND)
+        },
         "proxy": authority.issue("system:kube-proxy"),
     }
     for user, identity in users.items():

@@ -12,12 +12,13 @@ from dataclasses import replace
 from devcluster import api, check, fakes, node
 from devcluster.build import FOR_PEOPLE
 from devcluster.cluster import INIT, Cluster
-from devcluster.components import CONTAINERD, NODE, Component, Site, components
+from devcluster.components import Component, Site, components
 from devcluster.console import say
 from devcluster.down import take_down
 from devcluster.home import give_all, make_folder
 from devcluster.image import Given
 from devcluster.instances import Instance, Kind, Record, instance_of
+from devcluster.nodes import Node, nodes
 from devcluster.pki import certify
 from devcluster.processes import boot_id, wait_for
 from devcluster.starting import PATIENCE, Starter
@@ -104,27 +105,29 @@ def serve(each: Instance, record: Record, kind: Kind, supplies: Supplies) -> lis
     if not each.kubeconfig.exists():
         certify(each, site)
     if supplies.node is not None:
-        node.configure(each, site, supplies.node.tools)
+        node.configure(each, site, supplies.node.tools, kind)
     wanted = components(site, kind)
     environment = supplies.node.tools.environment() if supplies.node else {"PATH": os.defpath}
     each.write(replace(record, kind=kind))
     starter = Starter(each, replace(record, kind=kind), site, environment)
     starter.stop_others(wanted)
-    with ThreadPoolExecutor(1) as beside:
-        imports: Future[None] | None = None
+    runtimes = {f"containerd{one.suffix}": one for one in nodes(kind)}
+    with ThreadPoolExecutor(2) as beside:
+        imports: list[Future[None]] = []
         for component in wanted:
             starter.start(component)
             if component.name == "kube-apiserver":
                 starter.wait(component)  # the others would try in vain, and wait longer each time
-            if component.name == "containerd" and supplies.node is not None:
-                imports = beside.submit(import_images, each, starter, component, supplies.node)
+            if component.name in runtimes and supplies.node is not None:
+                given = (each, starter, component, runtimes[component.name], supplies.node)
+                imports.append(beside.submit(import_images, *given))
         for component in wanted:
             starter.wait(component)
-        if imports is not None:
-            wait_for(
-                lambda: node_serves(site), PATIENCE, f"the node is not ready. Its log: {each.logs / 'kubelet.log'}"
-            )
-            imports.result()
+        for one in nodes(kind):
+            log = each.logs / f"kubelet{one.suffix}.log"
+            wait_for(lambda one=one: node_serves(site, one), PATIENCE, f"{one.name} is not ready. Its log: {log}")  # type: ignore[misc]
+        for each_import in imports:
+            each_import.result()
     if kind == "scale":
         fakes.add(site)
     elif record.kind == "scale":
@@ -132,10 +135,10 @@ def serve(each: Instance, record: Record, kind: Kind, supplies: Supplies) -> lis
     return starter.started
 
 
-def node_serves(site: Site) -> bool:
+def node_serves(site: Site, node: Node) -> bool:
     """Whether a Pod that is made now would run at once."""
     try:
-        found = api.request(site.pki, f"{site.server}/api/v1/nodes/{NODE}")
+        found = api.request(site.pki, f"{site.server}/api/v1/nodes/{node.name}")
         api.request(site.pki, f"{site.server}/api/v1/namespaces/default/serviceaccounts/default")
     except api.UNANSWERED:
         return False
@@ -143,10 +146,11 @@ def node_serves(site: Site) -> bool:
     return ready and not found["spec"].get("taints")
 
 
-def import_images(each: Instance, starter: Starter, containerd: Component, supplies: NodeSupplies) -> None:
+def import_images(each: Instance, starter: Starter, containerd: Component, node: Node, supplies: NodeSupplies) -> None:
     """Give containerd the images that it does not have."""
     starter.wait(containerd)
-    given = Given(marks=each.folder / "images.json", socket=starter.reached(CONTAINERD), tools=supplies.tools)
+    marks = each.folder / f"images{node.suffix}.json"
+    given = Given(marks=marks, socket=starter.reached(node.containerd), tools=supplies.tools)
     given.give(supplies.pause)
     given.give(supplies.dask)
 

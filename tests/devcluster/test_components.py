@@ -35,6 +35,15 @@ def test_scale_adds_what_plays_nodes() -> None:
     assert set(by_name("scale")) == set(by_name("node")) | SCALE_ONLY
 
 
+def test_two_nodes_share_everything_but_what_runs_their_pods() -> None:
+    """Two kubelets at one containerd, or under one folder, port or name, would delete each other's Pods."""
+    assert set(by_name("nodes")) == set(by_name("node")) | {"containerd-2", "kubelet-2"}
+    one, two = by_name("nodes")["kubelet"], by_name("nodes")["kubelet-2"]
+    assert set(one.command) & set(two.command) == {"/go/kubelet", "--node-ip=198.18.7.1"}
+    assert one.ready != two.ready
+    assert by_name("nodes")["containerd"].ready != by_name("nodes")["containerd-2"].ready
+
+
 def test_only_scale_lifts_the_control_planes_own_limits() -> None:
     """Figures measured on a node are those of a control plane as it is shipped."""
     node, scale = by_name("node"), by_name("scale")

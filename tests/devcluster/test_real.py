@@ -16,6 +16,8 @@ import pytest
 from devcluster import Cluster, cgroups, down, up
 from devcluster.console import Refused
 from devcluster.instances import Kind, instance_of
+from devcluster.node import cgroup
+from devcluster.nodes import nodes
 from devcluster.processes import wait_for
 
 NAME = "test"
@@ -58,8 +60,8 @@ class Kubectl:
         """The same, read."""
         return json.loads(self(*words, "-o", "json"))
 
-    def run(self, name: str, image: str, *command: str, user: int = 0) -> None:
-        """Make a Pod with one container."""
+    def run(self, name: str, image: str, *command: str, user: int = 0, node: str = "") -> None:
+        """Make a Pod with one container, on a node or wherever."""
         container = {
             "name": "main",
             "image": image,
@@ -71,7 +73,7 @@ class Kubectl:
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {"name": name, "labels": {"app": name}},
-            "spec": {"restartPolicy": "Never", "containers": [container]},
+            "spec": {"restartPolicy": "Never", "containers": [container], **({"nodeName": node} if node else {})},
         }
         subprocess.run(
             ["kubectl", "create", "-f", "-"], env=self.environment, input=json.dumps(pod), text=True, check=True
@@ -106,6 +108,11 @@ def node() -> Iterator[Cluster]:
     yield from brought_up("node")
 
 
+@pytest.fixture
+def two_nodes() -> Iterator[Cluster]:
+    yield from brought_up("nodes")
+
+
 @pytest.mark.timeout(900)
 def test_an_api_server_comes_is_mended_and_goes(api: Cluster) -> None:
     """Its objects outlive a crash of both processes; nothing of it outlives ``down``."""
@@ -137,6 +144,28 @@ def test_a_node_runs_pods_is_mended_and_leaves_nothing(node: Cluster) -> None:
     images_are_small_and_refused_as_elsewhere(kubectl)
     killed_components_come_again(node, kubectl)
     nothing_is_left_after_down(node)
+
+
+@needs_root
+@pytest.mark.timeout(900)
+def test_two_nodes_share_a_network(two_nodes: Cluster) -> None:
+    """Each finds the other's Pods by their Service and has logs; one that is drained leaves the other's alone."""
+    kubectl = Kubectl(two_nodes)
+    each = [node.name for node in nodes("nodes")]
+    assert sorted(found["metadata"]["name"] for found in kubectl.json("get", "nodes")["items"]) == each
+    for name in each:
+        server = ("python", "-m", "http.server", "8000", "--directory=/opt/dask")
+        kubectl.run(f"at-{name}", two_nodes.images[0], *server, user=1234, node=name)
+        kubectl("expose", "pod", f"at-{name}", "--port=8000")
+    kubectl("wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
+    for name in each:
+        fetches = "".join(FETCH.format(url=f"http://at-{other}:8000/pyvenv.cfg") for other in each)
+        kubectl.run(f"from-{name}", two_nodes.images[0], "python", "-c", fetches, node=name)
+        assert kubectl.output(f"from-{name}").count("home = /opt/python/bin") == len(each)
+    kubectl("drain", each[1], "--force", "--timeout=60s")
+    assert {pod["spec"]["nodeName"] for pod in kubectl.json("get", "pods")["items"]} == {each[0]}
+    kubectl("uncordon", each[1])
+    nothing_is_left_after_down(two_nodes)
 
 
 def a_service_is_found_by_name(node: Cluster, kubectl: Kubectl) -> None:
@@ -186,11 +215,12 @@ def nothing_is_left_after_down(node: Cluster) -> None:
     record = node.instance.record
     assert record is not None
     processes = node.components
-    own = [hierarchy / f"dask-k8s-{node.instance.name}" for hierarchy in cgroups.hierarchies()]
+    names = [cgroup(node.instance, each) for each in nodes(node.kind)]
+    own = [hierarchy / name for hierarchy in cgroups.hierarchies() for name in names]
     interface = Path("/sys/class/net", record.interface)
     assert interface.exists()
     assert any(folder.exists() for folder in own)
-    down("node", NAME)
+    down(node.kind, NAME)
     assert not any(process.alive for process in processes.values())
     assert not interface.exists()
     assert not any(folder.exists() for folder in own), "a cgroup goes only when no process is in it"

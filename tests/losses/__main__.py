@@ -1,6 +1,7 @@
 """``python -m tests.losses``: one run, its figures as JSON; it fails where anything was lost.
 
-It uses this clone's own node, and needs root as that does. The logs of all Pods and a timeline stay in a folder.
+It uses this clone's own node, or two of them where nodes are drained, and needs root as they do. The logs of all Pods
+and a timeline stay in a folder.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from devcluster.nodes import SECOND
 from tests.losses.options import SUBJECTS, Options
 from tests.losses.start import FAULTS, run
 
@@ -24,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--keys", type=int, default=10_000, help="how many are scattered, and how many computed")
     parser.add_argument("--kill-operator", action="store_true", help="every 20 to 60 seconds")
-    parser.add_argument("--drain", action="store_true", help="drain the node of some workers, too")
+    parser.add_argument("--drain", action="store_true", help="drain nodes of some workers, and a second node of all")
     parser.add_argument("--subject", choices=SUBJECTS, default=SUBJECTS[0])
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
     parser.add_argument("--folder", type=Path, help="where the logs go")
@@ -38,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seed=asked.seed,
         kill_every=(20, 60) if asked.kill_operator else None,
         drains=asked.drain,
+        second_node=SECOND.name if asked.drain else "",
         folder=str(folder.resolve()),
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as after Ctrl-C, the namespace goes

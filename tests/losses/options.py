@@ -20,7 +20,9 @@ class Options:
     kill_every
         Seconds between two kills of the operator, at least and at most; None, where it is left alone.
     drains
-        Whether a node is drained of some workers.
+        Whether the nodes are drained of some workers.
+    second_node
+        The node that is drained of everything too; empty, where there is just one. The scheduler stands elsewhere.
     folder
         Where the timeline and the logs of all Pods go.
     """
@@ -31,6 +33,7 @@ class Options:
     seed: int
     kill_every: tuple[float, float] | None
     drains: bool
+    second_node: str
     folder: str
 
     @property

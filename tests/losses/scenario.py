@@ -67,7 +67,7 @@ class Run:
         self._operator = operator
         self._timeline = timeline
         self._logs = logs
-        self._shaking = Shaking(kubectl, random.Random(options.seed), WORKERS_AT_FIRST, drains=options.drains)
+        self._shaking = Shaking(kubectl, random.Random(options.seed), WORKERS_AT_FIRST, options)
         self._chance = random.Random(options.seed + 1)
         self.actions: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
@@ -76,7 +76,8 @@ class Run:
     def main(self) -> dict[str, Any]:
         """The whole of it; a cluster that is still there after it is the caller's to delete."""
         total = 2 * sum(size_of(index) for index in range(self._options.keys))
-        self._kubectl("apply", "-f", "-", stdin=json.dumps(manifest(WORKERS_AT_FIRST, total // 8)))
+        cluster = manifest(WORKERS_AT_FIRST, total // 8, pinned=bool(self._options.second_node))
+        self._kubectl("apply", "-f", "-", stdin=json.dumps(cluster))
         address = f"tcp://{self._operator.service}.{self._kubectl.namespace}.svc:8786"
         with Client(address, timeout=120) as client, ExitStack() as stack:
             client.wait_for_workers(WORKERS_AT_FIRST, timeout=120)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
+from tests.losses.options import Options
 from tests.losses.subjects import GROUP
 from tests.losses.workers import Workers
 from tests.node.conftest import Kubectl
@@ -19,23 +19,19 @@ MARK = "losses/leaves"
 
 
 class Shaking:
-    """A person, an autoscaler and an administrator, who know nothing of each other.
+    """A person, an autoscaler and an administrator, who know nothing of each other."""
 
-    Parameters
-    ----------
-    drains
-        Whether the administrator drains the node of some workers.
-    """
-
-    def __init__(self, kubectl: Kubectl, chance: random.Random, asked: int, *, drains: bool) -> None:
+    def __init__(self, kubectl: Kubectl, chance: random.Random, asked: int, options: Options) -> None:
         self._kubectl = kubectl
         self._chance = chance
-        self.asked = asked
+        self._second_node = options.second_node
         self._bag: list[str] = []
+        self.asked = asked
         self._taking: Mapping[str, Callable[[Sequence[str]], None]] = {
             "evict": self._evict,
             "delete": self._delete,
-            **({"drain": self._drain} if drains else {}),
+            **({"drain": self._drain} if options.drains else {}),
+            **({"drain the second node": self._drain_second} if options.second_node else {}),
         }
 
     def shake(self, workers: Workers) -> tuple[str, str]:
@@ -43,15 +39,22 @@ class Shaking:
         if not self._bag:
             self._bag = ["scale", "scale", *self._taking]
             self._chance.shuffle(self._bag)
-        kind, most = self._bag[-1], min(2, len(workers.staying) - STAYING, self.asked - STAYING)
-        if kind != "scale" and most < 1:
-            return self._scale(range(STAYING + 1, MOST + 1))  # what is drawn has its turn when there are enough
-        self._bag.pop()
+        kind = self._bag[-1]
         if kind == "scale":
+            self._bag.pop()
             return self._scale(range(FEWEST, MOST + 1))
-        chosen = self._chance.sample(workers.staying, self._chance.randint(1, most))
+        chosen = self._chosen(kind, workers)
+        if not chosen or min(len(workers.staying), self.asked) - len(chosen) < STAYING:
+            return self._scale(range(STAYING + 1, MOST + 1))  # what was drawn has its turn when there are enough
+        self._bag.pop()
         self._taking[kind](chosen)
         return kind, f"{kind} {' '.join(chosen)}"
+
+    def _chosen(self, kind: str, workers: Workers) -> Sequence[str]:
+        if kind == "drain the second node":
+            return [pod for pod in workers.staying if workers.places[pod] == self._second_node]
+        most = min(2, len(workers.staying) - STAYING, self.asked - STAYING)
+        return self._chance.sample(workers.staying, self._chance.randint(1, most)) if most > 0 else ()
 
     def _scale(self, counts: Sequence[int]) -> tuple[str, str]:
         before = self.asked
@@ -70,15 +73,19 @@ class Shaking:
         self._kubectl("delete", "pod", *pods, "--wait=false", "--ignore-not-found")
 
     def _drain(self, pods: Sequence[str]) -> None:
-        """Of their node these workers alone: the mark of one drain is no other's."""
+        """Of their nodes these workers alone: the mark of one drain is no other's."""
         mark = f"{MARK}=n{self._chance.randrange(10**9)}"
         self._kubectl("label", "pod", *pods, mark, "--overwrite", check=False)
-        for node in self._nodes(mark):
-            try:
-                self._kubectl("drain", node, f"--pod-selector={mark}", "--delete-emptydir-data", "--timeout=150s")
-            finally:
-                self._kubectl("uncordon", node)
+        marked = self._kubectl.json("get", "pods", "-l", mark)["items"]
+        for node in sorted({pod["spec"]["nodeName"] for pod in marked}):
+            self._drained(node, f"--pod-selector={mark}")
 
-    def _nodes(self, mark: str) -> list[str]:
-        pods: list[dict[str, Any]] = self._kubectl.json("get", "pods", "-l", mark)["items"]
-        return sorted({pod["spec"]["nodeName"] for pod in pods})
+    def _drain_second(self, pods: Sequence[str]) -> None:
+        """Of all that is on it, an operator too."""
+        self._drained(self._second_node)
+
+    def _drained(self, node: str, *words: str) -> None:
+        try:
+            self._kubectl("drain", node, *words, "--delete-emptydir-data", "--timeout=240s")
+        finally:
+            self._kubectl("uncordon", node)

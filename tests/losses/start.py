@@ -26,8 +26,8 @@ FAULTS = (
 
 
 def run(options: Options) -> dict[str, Any]:
-    """One run on this clone's node, its progress on stderr."""
-    node = up("node")
+    """One run on this clone's node or nodes, its progress on stderr."""
+    node = up("nodes" if options.second_node else "node")
     with_operator(node, deployed=options.subject == "dask-k8s")
     os.environ.update(node.environment())
     with own_namespace(node) as kubectl:

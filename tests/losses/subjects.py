@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from benchmarks import peer
 from dask_k8s import make_cluster_spec
 from dask_k8s.cluster.spec import default_image
+from devcluster.nodes import FIRST
 from tests.node.conftest import Kubectl
 
 CLUSTER, GROUP = "losses", "losses-default"
@@ -110,10 +111,16 @@ def operator_of(subject: str, kubectl: Kubectl, folder: Path) -> Operator:
     return Ours(kubectl) if subject == "dask-k8s" else Peers(kubectl, folder)
 
 
-def manifest(n_workers: int, in_memory: int) -> dict[str, Any]:
-    """A cluster whose workers keep so many bytes in memory and spill the rest."""
+def manifest(n_workers: int, in_memory: int, *, pinned: bool) -> dict[str, Any]:
+    """A cluster whose workers keep so many bytes in memory and spill the rest.
+
+    Parameters
+    ----------
+    pinned
+        Keep the scheduler on the first node: with it all would be gone.
+    """
     container = f"{MEMORY * 3 // 2 // 2**20}Mi"
-    return make_cluster_spec(
+    cluster = make_cluster_spec(
         CLUSTER,
         image=default_image(),
         n_workers=n_workers,
@@ -124,3 +131,6 @@ def manifest(n_workers: int, in_memory: int) -> dict[str, Any]:
         },
         worker_command=["dask", "worker", "--nthreads", "2", "--memory-limit", str(MEMORY)],
     )
+    if pinned:
+        cluster["spec"]["scheduler"]["spec"]["nodeSelector"] = {"kubernetes.io/hostname": FIRST.name}
+    return cluster

@@ -24,6 +24,8 @@ class Workers:
     going: tuple[str, ...]
     staying: tuple[str, ...]
     """Of the Pods, those whose worker has joined, and that nobody has told to leave."""
+    places: Mapping[str, str]
+    """The node of each of those."""
     joined: int
     """How many workers the scheduler has."""
     spilled: int
@@ -39,10 +41,12 @@ def seen(pods: Sequence[Json], client: Client) -> Workers:
     workers = [pod for pod in pods if pod["metadata"]["labels"].get("dask.org/component") == "worker"]
     known = client.scheduler_info(n_workers=-1)["workers"].values()
     running = {worker["host"] for worker in known if worker["status"] == "running"}
+    staying = [pod for pod in workers if stays(pod, running)]
     return Workers(
         there=names_of(pod for pod in workers if not is_going(pod)),
         going=names_of(pod for pod in workers if is_going(pod)),
-        staying=names_of(pod for pod in workers if stays(pod, running)),
+        staying=names_of(staying),
+        places={pod["metadata"]["name"]: pod["spec"]["nodeName"] for pod in staying},
         joined=len(known),
         spilled=sum(worker["metrics"].get("spilled_bytes", {}).get("disk", 0) for worker in known),
     )

@@ -24,6 +24,7 @@ def test_nothing_is_lost(node: Cluster, kubectl: Kubectl, deployed: None, tmp_pa
         seed=SEED,
         kill_every=(12, 20),
         drains=True,
+        second_node="",
         folder=str(tmp_path),
     )
     figures = run_inside(node, kubectl, options)
