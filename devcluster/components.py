@@ -19,6 +19,9 @@ SERVICES = "10.96.0.0/16"
 API_SERVICE = "10.96.0.1"
 """The address of the Service ``kubernetes``: the first one of ``SERVICES``."""
 
+PLAYED_PODS = "10.245.0.0/16"
+"""The addresses of Pods on nodes that KWOK plays: none has a network, and inside the node's they lead to itself."""
+
 FAKE_NODES = "kwok.x-k8s.io/node=fake"
 """The annotation by which KWOK knows the nodes that it plays, and the taint that keeps other Pods from them."""
 
@@ -235,6 +238,7 @@ def kwok(site: Site) -> Component:
     options = {
         "kubeconfig": site.pki / "admin.kubeconfig",
         "manage-nodes-with-annotation-selector": FAKE_NODES,
+        "cidr": PLAYED_PODS,
         "node-lease-duration-seconds": 40,
     }
     return Component(name="kwok", command=(str(site.bin / "kwok"), *flags(options)))

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from devcluster.components import PODS, SERVICES
+from devcluster.components import PLAYED_PODS, PODS, SERVICES
 from devcluster.console import Refused
 from devcluster.packages import Tools
 from devcluster.processes import Process
@@ -51,7 +51,8 @@ class Link:
         Outside of the cluster's network they lead nowhere, as on a laptop. Else a program that tries one would
         ask the machine's gateway, and might get an answer from a stranger.
         """
-        return [f"unreachable {addresses} metric {19_800 + self.slot}" for addresses in (PODS, SERVICES)]
+        ranges = (PODS, SERVICES, PLAYED_PODS)
+        return [f"unreachable {addresses} metric {19_800 + self.slot}" for addresses in ranges]
 
 
 def connect(tools: Tools, init: Process, first: int) -> Link:
@@ -73,6 +74,15 @@ def connect(tools: Tools, init: Process, first: int) -> Link:
         tools.run("ip", *words.split(), before=inside)
     tools.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward", before=inside)
     return link
+
+
+def play(tools: Tools, init: Process) -> None:
+    """Let the addresses of played Pods lead to the node itself, where one process may speak for all of them.
+
+    The route lies in the node's own namespace: other clusters have the same one, and it goes with the node.
+    """
+    inside = ["nsenter", f"--net=/proc/{init.pid}/ns/net"]
+    tools.run("ip", *f"route replace local {PLAYED_PODS} dev lo".split(), before=inside)
 
 
 def filter_bridges(tools: Tools) -> None:

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 
-from devcluster import api, check, fakes, node
+from devcluster import api, check, fakes, network, node
 from devcluster.build import FOR_PEOPLE
 from devcluster.cluster import INIT, Cluster
 from devcluster.components import Component, Site, components
@@ -128,7 +128,8 @@ def serve(each: Instance, record: Record, kind: Kind, supplies: Supplies) -> lis
             wait_for(lambda one=one: node_serves(site, one), PATIENCE, f"{one.name} is not ready. Its log: {log}")  # type: ignore[misc]
         for each_import in imports:
             each_import.result()
-    if kind == "scale":
+    if kind == "scale" and supplies.node is not None:
+        network.play(supplies.node.tools, record.started[INIT].process)
         fakes.add(site)
     elif record.kind == "scale":
         fakes.remove(site)
