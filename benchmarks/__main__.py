@@ -6,9 +6,9 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks import burst, start
+from benchmarks import burst, idle, start
 
-PARTS: Mapping[str, Callable[[int | None], None]] = {"start": start.main, "burst": burst.main}
+PARTS: Mapping[str, Callable[[int | None], None]] = {"start": start.main, "burst": burst.main, "idle": idle.main}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -92,7 +92,9 @@ def measured(cluster: Cluster, subject: str) -> Run:
 
 
 @contextmanager
-def serving(cluster: Cluster, subject: str, namespace: str, environment: Mapping[str, str]) -> Iterator[None]:
+def serving(
+    cluster: Cluster, subject: str, namespace: str, environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
     """The operator under measurement, in the cluster's network."""
     ours = [sys.executable, "-m", "dask_k8s.operator", "--namespace", namespace, "--probes-port=0", "--quiet"]
     argv = cluster.inside(ours if subject == "dask-k8s" else peer.operator(namespace))
@@ -101,7 +103,7 @@ def serving(cluster: Cluster, subject: str, namespace: str, environment: Mapping
         time.sleep(8)
         if process.poll() is not None:
             raise RuntimeError(f"the operator of {subject} has ended with {process.returncode}")
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait()

@@ -16,7 +16,7 @@ from dask_k8s.kube import credentials
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.informer import Informer
 from dask_k8s.kube.resources import POD
-from tests.played.server import serving
+from tests.played.server import COUNT, serving
 from tests.played.stage import Stage
 
 PLAYED = f"{names.CLUSTER_NAME},{names.COMPONENT} in ({names.Component.SCHEDULER},{names.Component.WORKER})"
@@ -28,9 +28,16 @@ async def main() -> None:
     async with Client(await credentials.load()) as client:
         pods = Informer(client, POD, labels=PLAYED, slim=_slim)
         pods.on(stage.on_pod)
-        async with serving(stage, "0.0.0.0", names.SCHEDULER_PORT, tell):
-            tell("serving", "")
-            await pods.run()
+        async with serving(stage, "0.0.0.0", names.SCHEDULER_PORT, tell), asyncio.TaskGroup() as group:
+            group.create_task(pods.run())
+            group.create_task(_count(stage))
+
+
+async def _count(stage: Stage) -> None:
+    """Say now and then how many questions there were."""
+    while True:
+        tell("asked", "", total=stage.asked)
+        await asyncio.sleep(COUNT)
 
 
 def tell(what: str, cluster: str, **details: Any) -> None:

@@ -62,14 +62,14 @@ class WorkerScene:
     ----------
     joins
         Seconds from its Pod's start until the scheduler knows it; None for never.
-    keys
-        The sizes of what it holds, by key.
+    data
+        The sizes of what it holds, each under a key of its own.
     tasks
         The seconds of each task that is assigned to it; they run one after the other.
     """
 
     joins: float | None = 0.0
-    keys: Mapping[str, int] = field(default_factory=dict)
+    data: tuple[int, ...] = ()
     tasks: tuple[float, ...] = ()
 
 

@@ -11,6 +11,9 @@ from tests.played.scene import Behaviour
 from tests.played.stage import Role, Stage, Tell
 from tests.unit.scheduler.servers import HELLO, Reader, Writer, heard, message
 
+COUNT = 5.0
+"""Seconds between two lines that tell how many questions there were."""
+
 
 @asynccontextmanager
 async def serving(stage: Stage, host: str, port: int, tell: Tell) -> AsyncIterator[int]:
@@ -21,7 +24,7 @@ async def serving(stage: Stage, host: str, port: int, tell: Tell) -> AsyncIterat
         try:
             if role is not None and role.played.scene.behaviour is not Behaviour.ABSENT:
                 tell("connected", role.pod["metadata"]["name"], ip=role.pod["status"]["podIP"])
-                await _held(role, reader, writer)
+                await _held(stage, role, reader, writer)
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the other side has had enough, or this one's process is gone
         finally:
@@ -31,22 +34,23 @@ async def serving(stage: Stage, host: str, port: int, tell: Tell) -> AsyncIterat
         yield server.sockets[0].getsockname()[1]
 
 
-async def _held(role: Role, reader: Reader, writer: Writer) -> None:
+async def _held(stage: Stage, role: Role, reader: Reader, writer: Writer) -> None:
     conversation: Any = asyncio.current_task()
     role.conversations.add(conversation)
     try:
-        await _converse(role, reader, writer)
+        await _converse(stage, role, reader, writer)
     finally:
         role.conversations.discard(conversation)
 
 
-async def _converse(role: Role, reader: Reader, writer: Writer) -> None:
+async def _converse(stage: Stage, role: Role, reader: Reader, writer: Writer) -> None:
     """One message and one reply after the other; the handshake is the first."""
     if role.played.scene.behaviour is not Behaviour.SILENT:
         writer.write(message(HELLO))
     await heard(reader)
     while True:
         reply = message(await role.played.answer(await heard(reader)))
+        stage.asked += 1
         match role.played.scene.behaviour:
             case Behaviour.ANSWERS:
                 writer.write(reply)

@@ -15,7 +15,7 @@ from tests.played.scheduler import PlayedScheduler
 from tests.played.workers import PlayedWorker
 
 WORKER_PORT = 40000
-RESTART = 2.0
+RESTART = 3.0
 """Seconds after which a worker's process is there again that its scheduler forgot: the kubelet starts it anew."""
 
 Tell = Callable[..., None]
@@ -47,6 +47,11 @@ class Cast:
 class Stage:
     """All clusters.
 
+    Attributes
+    ----------
+    asked
+        How many questions were answered.
+
     Parameters
     ----------
     tell
@@ -54,6 +59,7 @@ class Stage:
     """
 
     def __init__(self, tell: Tell) -> None:
+        self.asked = 0
         self._tell = tell
         self._casts: dict[tuple[str, str], Cast] = {}
         self._roles: dict[str, Role] = {}

@@ -33,7 +33,7 @@ class PlayedWorker:
 
     def perform(self, scene: WorkerScene) -> None:
         """Take on what the scene says, in place of what there was."""
-        self.keys = dict(scene.keys)
+        self.keys = {f"data-{self.name}-{number}": size for number, size in enumerate(scene.data)}
         self.tasks = [Task(f"{self.name}-{number}", seconds) for number, seconds in enumerate(scene.tasks)]
 
     def go_on(self, now: float) -> int:

@@ -155,7 +155,7 @@ async def test_a_played_scheduler_answers_as_a_real_one(partner: Start, tmp_path
     await real.scene("scatter", count=2, worker=at["worker-0"])
     await real.scene("submit", task="work", key="k", path=str(tmp_path / "ran"), seconds=30.0, worker=at["worker-1"])
     real_names = {address: name for name, address in at.items()}
-    workers = (worker_pod(0, keys={"key-0": 28, "key-1": 28}), worker_pod(1, tasks=[30.0]), worker_pod(2))
+    workers = (worker_pod(0, data=[28, 28]), worker_pod(1, tasks=[30.0]), worker_pod(2))
     async with played(*workers) as play, play.connected() as connection:
         played_names = await named(connection)
         assert sorted(played_names.values()) == sorted(real_names.values())
@@ -226,7 +226,7 @@ async def test_tasks_end_and_what_waits_goes_elsewhere() -> None:
 
 async def test_a_pod_that_goes_without_a_drain_is_told() -> None:
     """So a test can ask for it, and for what was lost with it."""
-    first, second = worker_pod(1, keys={"key": 1}), worker_pod(2)
+    first, second = worker_pod(1, data=[1]), worker_pod(2)
     async with played(first, second) as play, play.connected() as connection:
         rpc = SchedulerRpc(connection)
         await rpc.retire(await rpc.running() - {"tcp://10.0.0.1:40000"}, remove=True)
@@ -269,7 +269,7 @@ async def test_a_scheduler_that_does_not_answer(behaviour: Behaviour) -> None:
 async def test_a_refusal_and_an_error_and_a_slow_answer() -> None:
     """What a scene may say of single ops and workers."""
     scene = {"refuses": ["worker-1"], "fails": ["adaptive_target"], "slow": {"check_idle": 0.5}, "moves": 0.1}
-    async with played(worker_pod(1), worker_pod(2, keys={"key": 1}), **scene) as play:
+    async with played(worker_pod(1), worker_pod(2, data=[1]), **scene) as play:
         async with play.connected() as connection:
             rpc = SchedulerRpc(connection)
             asked = await rpc.running()
