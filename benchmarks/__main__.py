@@ -6,9 +6,14 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks import burst, idle, start
+from benchmarks import burst, idle, shrink, start
 
-PARTS: Mapping[str, Callable[[int | None], None]] = {"start": start.main, "burst": burst.main, "idle": idle.main}
+PARTS: Mapping[str, Callable[[int | None], None]] = {
+    "start": start.main,
+    "shrink": shrink.main,
+    "burst": burst.main,
+    "idle": idle.main,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -28,11 +28,11 @@ from dask_k8s.manifests.worker import worker_pod
 from dask_k8s.manifests.worker_group import default_group
 
 
-def objects(name: str, namespace: str, image: str) -> list[dict[str, Any]]:
+def objects(name: str, namespace: str, image: str, n_workers: int = 2) -> list[dict[str, Any]]:
     """What the operator would make, ready to be POSTed."""
-    cluster = Cluster.from_manifest(_read(make_cluster_spec(name, image, n_workers=2), namespace))
+    cluster = Cluster.from_manifest(_read(make_cluster_spec(name, image, n_workers=n_workers), namespace))
     group = WorkerGroup.from_manifest(_read(default_group(cluster), namespace))
-    workers = [worker_pod(group, names.worker(group.head.ref.name, name, index)) for index in range(2)]
+    workers = [worker_pod(group, names.worker(group.head.ref.name, name, index)) for index in range(n_workers)]
     return [_unowned(each) for each in (scheduler_service(cluster), scheduler_pod(cluster), *workers)]
 
 
