@@ -28,7 +28,15 @@ from devcluster import Cluster, up
 ROUNDS = 5
 TIMEOUT = 600
 FIGURES = ("scheduler", "asked", "ended", "api")
-HEADER = ("", "gone from the scheduler", "Pods deleted", "containers ended", "gone from the API", "values lost")
+HEADER = (
+    "",
+    "gone from the scheduler",
+    "Pods deleted",
+    "containers ended",
+    "gone from the API",
+    "killed",
+    "values lost",
+)
 
 Run = Mapping[str, float]
 
@@ -121,7 +129,7 @@ def row(name: str, runs: Sequence[Run], raw: Sequence[Run]) -> tuple[str, ...]:
     return (
         name,
         *(report.summary(runs, figure) for figure in FIGURES),
-        ", ".join(f"{run['lost']:.0f}" for run in runs),
+        *(", ".join(f"{run[count]:.0f}" for run in runs) for count in ("killed", "lost")),
         *(f"{report.ratio(runs, raw, figure):.2f}" for figure in ("scheduler", "api")),
     )
 
@@ -143,11 +151,12 @@ def measured(cluster: Cluster, work: str, subject: Subject) -> Run:
     with serving.namespace("shrink", environment) as namespace:
         place = Place(cluster, environment, namespace, WORKS[work])
         with subject.serve(place):
-            if manifests := subject.manifests(place):
-                kubectl(environment, "-n", namespace, "apply", "-f", "-", manifests=yaml.safe_dump_all(manifests))
-            found = looked_on(place, subject, work)
-            kubectl(environment, "-n", namespace, "delete", "daskclusters", "--all")
-            return found
+            try:
+                if manifests := subject.manifests(place):
+                    kubectl(environment, "-n", namespace, "apply", "-f", "-", manifests=yaml.safe_dump_all(manifests))
+                return looked_on(place, subject, work)
+            finally:  # the peer's finalizers need its operator
+                kubectl(environment, "-n", namespace, "delete", "daskclusters", "--all", "--timeout=120s")
 
 
 def looked_on(place: Place, subject: Subject, work: str) -> Run:

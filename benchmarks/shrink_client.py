@@ -2,7 +2,8 @@
 
 Run as ``python -m benchmarks.shrink_client NAMESPACE SERVICE WORK MEANS`` in the cluster's network, beside a cluster
 ``shrink``. Prints one line of JSON: seconds until the scheduler knew those alone that stay, until the last Pod was
-asked to go, had ended, and was gone from the API, and how many values were lost.
+asked to go, had ended, and was gone from the API, how many did not end in time and were killed, and how many values
+were lost.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -30,6 +32,7 @@ LOOK = 0.005
 REST = 8.0
 """Seconds without a change after which a cluster is at rest."""
 LONGEST = 120.0
+KILLED = 128 + signal.SIGKILL
 GRACE = 1
 """Seconds for workers that are closing already, in the raw limit."""
 
@@ -96,8 +99,9 @@ async def shrunk(api: Client, dask: Any, namespace: str, work: Work, means: str)
         await asyncio.sleep(1)
         began = time.monotonic()
         await MEANS[means](api, dask, namespace, work)
-    times = {"scheduler": scheduler.result(), **pods.result()}
-    return {name: round(at - began, 3) for name, at in times.items()}
+    times, killed = pods.result()
+    times["scheduler"] = scheduler.result()
+    return {**{name: round(at - began, 3) for name, at in times.items()}, "killed": killed}
 
 
 async def left_scheduler(dask: Any, stay: int) -> float:
@@ -107,27 +111,30 @@ async def left_scheduler(dask: Any, stay: int) -> float:
     return time.monotonic()
 
 
-async def left_api(api: Client, namespace: str, version: str, leavers: int) -> dict[str, float]:
-    """When the last of the Pods was asked to go, had ended, and was gone."""
+async def left_api(api: Client, namespace: str, version: str, leavers: int) -> tuple[dict[str, float], int]:
+    """When the last of the Pods was asked to go, had ended, and was gone; and how many were killed."""
+    killed = set[str]()
     first: dict[str, dict[str, float]] = {"asked": {}, "ended": {}, "api": {}}
     async with api.watch(POD, namespace, version=version, labels=WORKERS) as events:
         async for kind, pod in events:
             reached = {
                 "asked": "deletionTimestamp" in pod["metadata"],
-                "ended": "deletionTimestamp" in pod["metadata"] and ended(pod),
+                "ended": "deletionTimestamp" in pod["metadata"] and None not in exit_codes(pod),
                 "api": kind == "DELETED",
             }
+            if KILLED in exit_codes(pod):
+                killed.add(pod["metadata"]["name"])
             for step in (name for name, holds in reached.items() if holds):
                 first[step].setdefault(pod["metadata"]["name"], time.monotonic())
             if len(first["api"]) == leavers:
-                return {step: max(times.values()) for step, times in first.items()}
+                return {step: max(times.values()) for step, times in first.items()}, len(killed)
     raise RuntimeError("The watch has ended")
 
 
-def ended(pod: Manifest) -> bool:
-    """Whether none of its containers runs, as far as the kubelet has told."""
+def exit_codes(pod: Manifest) -> list[int | None]:
+    """Of its containers, as far as the kubelet has told; None of those that run."""
     statuses = pod["status"].get("containerStatuses") or []
-    return all("terminated" in status["state"] for status in statuses)
+    return [(status["state"].get("terminated") or {}).get("exitCode") for status in statuses]
 
 
 async def lost(dask: Any, values: list[Any], work: Work) -> int:
