@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         NotFound,
         StartError,
         StartTimeout,
+        WorkersMissing,
     )
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "NotFound",
     "StartError",
     "StartTimeout",
+    "WorkersMissing",
     "make_cluster_spec",
     "make_scheduler_spec",
     "make_worker_spec",

@@ -7,7 +7,8 @@
     ├── ConflictingArguments (TypeError)  mend the call
     ├── StartError (RuntimeError)         a cluster that did not start: step, cause and mend
     │   └── StartTimeout (TimeoutError)   … within its time; asking again may help
-    ├── NotFound (LookupError)            no cluster of that name
+    ├── WorkersMissing (TimeoutError)     fewer workers than were waited for: how many, why, and what to do
+    ├── NotFound (LookupError)            no cluster, or no worker group, of that name
     ├── NoCredentials                     no way to log in to a cluster: name a kubeconfig, or mend it
     ├── ApiError                          the API server said no: its status, reason and message
     │   ├── Forbidden                     401, 403: get the right
@@ -76,8 +77,27 @@ class StartTimeout(StartError, TimeoutError):
     """A cluster that did not start within its time; asking again may help."""
 
 
+class WorkersMissing(DaskK8sError, TimeoutError):
+    """Fewer workers have joined than were waited for, at the end of the time or once that cannot mend itself.
+
+    Parameters
+    ----------
+    joined
+        How many have.
+    wanted
+        How many were waited for.
+    why
+        Sentences on what keeps the others, and on what the reader can do.
+    """
+
+    def __init__(self, joined: int, wanted: int, why: str) -> None:
+        super().__init__(why)
+        self.joined = joined
+        self.wanted = wanted
+
+
 class NotFound(DaskK8sError, LookupError):
-    """There is no cluster of that name."""
+    """There is no cluster, or no worker group, of that name."""
 
 
 class NoCredentials(DaskK8sError):

@@ -34,6 +34,9 @@ SERVED_NAMESPACES = f"{DOMAIN}/served-namespaces"
 DEPLOYED = "deployed"
 """The deployed operator, as the holder of an embedded one's Lease that it has taken over for good."""
 
+DEFAULT_GROUP = "default"
+"""What a cluster's user calls the worker group that every cluster has."""
+
 OPERATOR = "dask-operator"
 OPERATOR_NAMESPACE = "dask-operator"
 FIELD_MANAGER = "dask-k8s"
@@ -48,6 +51,7 @@ DASHBOARD_PORT_NAMES = (DASHBOARD_PORT_NAME, "dashboard")
 CLUSTER_NAME_LIMIT = 53
 WORKER_GROUP_NAME_LIMIT = 63
 _CLUSTER_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
 class Component(StrEnum):
@@ -88,9 +92,14 @@ def job_runner(job: str) -> str:
     return f"{job}-runner"
 
 
+def worker_group(cluster: str, name: str) -> str:
+    """The DaskWorkerGroup that a cluster's user calls by this name."""
+    return f"{cluster}-{name}"
+
+
 def default_group(cluster: str) -> str:
     """The worker group that every cluster has."""
-    return f"{cluster}-default"
+    return worker_group(cluster, DEFAULT_GROUP)
 
 
 def worker(group: str, draw: str, index: int) -> str:
@@ -138,6 +147,8 @@ def problem_of_worker_group_name(name: str) -> str | None:
     """What is wrong with a worker group's name, as a sentence; None for a good one."""
     if len(name) > WORKER_GROUP_NAME_LIMIT:
         return f"has {len(name)} characters; at most {WORKER_GROUP_NAME_LIMIT} fit, since it is the value of a label"
+    if not _OBJECT_NAME.fullmatch(name):
+        return "must hold only lower-case letters, digits, '-' and '.', and begin and end with a letter or digit"
     return None
 
 

@@ -10,6 +10,7 @@ import os
 import weakref
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from contextvars import Context
 from typing import Any, Self
 
 from distributed.core import Status, rpc
@@ -17,13 +18,13 @@ from distributed.security import Security
 from distributed.utils import Log, Logs, format_dashboard_link
 
 from dask_k8s import settings
-from dask_k8s.cluster.options import Arguments, CreateMode, Options, checked_n_workers, decide
+from dask_k8s.cluster.options import Arguments, CreateMode, Options, decide
 from dask_k8s.cluster.progress import Progress
-from dask_k8s.cluster.scaling import Adaptivity, Scaling, checked_range
+from dask_k8s.cluster.scaling import Scaling
 from dask_k8s.cluster.start import Start, Started
-from dask_k8s.cluster.subscribed import SubscribedCluster
 from dask_k8s.cluster.together import first_error
 from dask_k8s.cluster.watched import Watched
+from dask_k8s.cluster.workers import WorkersCluster
 from dask_k8s.errors import Conflict, DaskK8sError, Missing
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube.client import Client
@@ -32,11 +33,11 @@ from dask_k8s.kube.resources import DASK_CLUSTER
 
 logger = logging.getLogger(__name__)
 
-LOOK_AT_WORKERS = 5.0
+LOOK_AT_CLUSTER = 5.0
 CLOSE_AT_EXIT = 10.0
 
 
-class KubeCluster(SubscribedCluster):
+class KubeCluster(WorkersCluster):
     """A Dask cluster on Kubernetes, made with the first call and taken away with the last.
 
     Parameters
@@ -233,10 +234,11 @@ class KubeCluster(SubscribedCluster):
 
     async def _until_closed(self, closing: asyncio.Event, started: Started) -> None:
         async with asyncio.TaskGroup() as group:
+            # An empty context each: a notebook shows what they say under the cell that runs then. In ours it would
+            # stand under the one that made the cluster, far above, where nobody looks any more.
             tasks = [
-                group.create_task(self._stay_subscribed()),
-                group.create_task(self._tell_of_workers()),
-                group.create_task(self._end_with_it(started.uid)),
+                group.create_task(each, context=Context())
+                for each in (self._stay_subscribed(), self._tell_of_workers(), self._end_with_it(started.uid))
             ]
             await closing.wait()
             for task in tasks:
@@ -248,7 +250,7 @@ class KubeCluster(SubscribedCluster):
         """Close when the DaskCluster is gone: another one of its name is none of ours."""
         watched = self._watched
         while watched is not None and watched.has(uid):
-            await watched.change(within=LOOK_AT_WORKERS)
+            await watched.change(within=LOOK_AT_CLUSTER)
         logger.warning("The DaskCluster %s was deleted: this KubeCluster is closed.", self.name)
         self._own_close = asyncio.ensure_future(self._close())
 
@@ -276,87 +278,6 @@ class KubeCluster(SubscribedCluster):
         if self._supervisor is not None:
             await asyncio.gather(self._supervisor, return_exceptions=True)
 
-    async def _tell_of_workers(self) -> None:
-        """Why workers do not come, once for each cause: the cluster itself has started long ago."""
-        told: set[str] = set()
-        watched = self._watched
-        while watched is not None:
-            for pod in tuple(watched.workers()):
-                trouble = await watched.diagnosis(pod)
-                if trouble is not None and trouble.cause not in told:
-                    told.add(trouble.cause)
-                    logger.warning("%s %s", trouble.sentence, trouble.mend)
-            await watched.change(within=LOOK_AT_WORKERS)
-
-    def scale(self, n: int) -> Any:
-        """Set the number of workers of the default group; those that leave hand their data over first.
-
-        It ends ``adapt``.
-
-        Parameters
-        ----------
-        n
-            How many workers there should be.
-        """
-        n = checked_n_workers(n, "n")
-        return self._scaling.begin(self._scaling.scale(n)) if self.asynchronous else self.sync(self._scaling.scale, n)
-
-    def adapt(self, minimum: int = 0, maximum: float | None = None) -> Adaptivity:
-        """Let the number of workers follow what the scheduler could use, until ``scale`` is called.
-
-        It makes or changes the cluster's DaskAutoscaler: the operator scales, and a deployed one does so also when this
-        process has ended. How fast the scheduler wants to be done is its own ``distributed.adaptive.target-duration``.
-
-        Parameters
-        ----------
-        minimum
-            How many workers there are at least.
-        maximum
-            How many there are at most; None or infinity for as many as the operator allows.
-
-        Returns
-        -------
-        Adaptivity
-            With the limits. In an asynchronous cluster it can be awaited, and need not be.
-
-        Raises
-        ------
-        InvalidResource
-            Where the limits cannot be right.
-        """
-        limits = checked_range(minimum, maximum)
-        if self.asynchronous:
-            return Adaptivity(*limits, self._scaling.begin(self._scaling.adapt(*limits)))
-        self.sync(self._scaling.adapt, *limits)
-        return Adaptivity(*limits)
-
-    @property
-    def adaptive(self) -> Adaptivity | None:
-        """The limits of the DaskAutoscaler that holds, whoever made it; None where the number is set by hand."""
-        autoscaler = None if self._watched is None else self._watched.autoscaler()
-        if autoscaler is None:
-            return None
-        return Adaptivity(autoscaler["spec"].get("minimum", 0), autoscaler["spec"].get("maximum"))
-
-    def _scaling_status(self) -> str:
-        """For the widget: distributed's own knows neither the operator's autoscaler nor Pods that are on their way."""
-        there, asked = len(self.scheduler_info["workers"]), len(self.requested)
-        count = f"{there}" if there == asked else f"{there} of {asked}"
-        return f"<p>Scaling: {self.adaptive or 'by hand'}</p><p>Workers: {count}</p>"
-
-    def _repr_html_(self, cluster_status: str | None = None) -> str:
-        row = f'<tr><td style="text-align: left;"><strong>Scaling:</strong> {self.adaptive or "by hand"}</td></tr>'
-        return str(super()._repr_html_(cluster_status=row if cluster_status is None else cluster_status))
-
-    def __repr__(self) -> str:
-        text = str(super().__repr__())
-        return text if self.adaptive is None else f"{text[:-1]}, {self.adaptive})"
-
-    @property
-    def _scaling(self) -> Scaling:
-        self._one_scaling = self._one_scaling or Scaling(self._api, self.namespace, self.name)
-        return self._one_scaling
-
     async def _get_logs(self, cluster: bool = True, scheduler: bool = True, workers: bool = True) -> Logs:
         """Logs by Pod; ``cluster`` adds nothing, since progress goes to the ``logging`` module."""
         logs = Logs()
@@ -366,25 +287,12 @@ class KubeCluster(SubscribedCluster):
         return logs
 
     @property
-    def _api(self) -> Client:
-        if self._client is None:
-            raise DaskK8sError(f"The cluster {self.name} has not started.")
-        return self._client
-
-    @property
     def dashboard_link(self) -> str:
         """Where a browser finds the dashboard; ``distributed.dashboard.link`` says in which form."""
         if self._started is None:
             return ""
         connection = self._started.connection
         return str(format_dashboard_link(connection.dashboard_host, connection.dashboard_port))
-
-    @property
-    def requested(self) -> set[str]:
-        """The names of the workers whose Pods there are."""
-        return set() if self._watched is None else {pod["metadata"]["name"] for pod in self._watched.workers()}
-
-    plan = requested  # what is asked for becomes a Pod within a moment
 
 
 _open_clusters: weakref.WeakSet[KubeCluster] = weakref.WeakSet()

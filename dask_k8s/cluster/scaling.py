@@ -1,4 +1,7 @@
-"""How many workers: set by hand, or left to the cluster's DaskAutoscaler. Each ends the other."""
+"""What is written for a cluster's workers: groups that come and go, and how many workers each has.
+
+The default group's number is set by hand or left to a DaskAutoscaler, and each of the two ends the other.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,29 @@ import asyncio
 import logging
 import math
 from collections.abc import Coroutine, Generator
+from contextlib import suppress
 from typing import Any, Self
 
 from dask_k8s import metadata, names
+from dask_k8s.cluster import groups
+from dask_k8s.cluster.groups import Order
 from dask_k8s.cluster.options import checked_n_workers
+from dask_k8s.cluster.progress import Progress
 from dask_k8s.errors import AlreadyExists, Conflict, Forbidden, InvalidResource, Missing
 from dask_k8s.kinds.autoscaler import seniority
+from dask_k8s.kinds.cluster import Cluster
 from dask_k8s.kinds.value import Manifest
+from dask_k8s.kinds.worker_group import WorkerGroup
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import DASK_AUTOSCALER, DASK_CLUSTER, DASK_WORKER_GROUP
 
 logger = logging.getLogger(__name__)
+
+LOOK_AT_GROUP = 0.3
+"""Seconds between two looks at a group whose workers leave."""
+
+DRAINS_BEGIN = 10
+"""Seconds beside a group's ``drainTimeout``, which begins when the operator has marked the workers."""
 
 SETTLE = 0.2
 """Seconds until an operator has seen that an autoscaler is gone: it watches autoscalers and groups side by side."""
@@ -83,21 +98,77 @@ class Scaling:
     def _ended(self, write: asyncio.Future[None]) -> None:
         self._begun.discard(write)
         if not write.cancelled() and (error := write.exception()) is not None:
-            logger.warning("The number of workers of %s was not changed: %s", self._cluster, error)
+            logger.warning("The workers of %s were not changed: %s", self._cluster, error)
 
-    async def scale(self, n: int) -> None:
-        """Set the default group's count; no autoscaler writes it any more."""
+    async def scale(self, n: int, group: str) -> None:
+        """Set a group's count; no autoscaler writes that of the default one any more."""
         async with self._turn:
-            await self._end_adapting()
-            await self._set_count(n)
+            if groups.is_default(self._cluster, group):
+                await self._end_adapting()
+                await self._set_default_count(n)
+            else:
+                await self._set_count(n, group)
 
-    async def _set_count(self, n: int) -> None:
-        patch = {"spec": {"worker": {"replicas": n}}}
+    async def _set_count(self, n: int, group: str) -> Manifest:
+        """The group as it is then; the uid makes sure that it is the one that was found."""
+        there = (await self._client.list(DASK_WORKER_GROUP, self._namespace))["items"]
+        meta = groups.called(group, there, self._cluster)["metadata"]
+        patch = {"metadata": {"uid": meta["uid"]}, **_count(n)}
+        return await self._client.patch(DASK_WORKER_GROUP, self._namespace, meta["name"], patch)
+
+    async def _set_default_count(self, n: int) -> None:
+        patch = _count(n)
         try:
             await self._client.patch(DASK_WORKER_GROUP, self._namespace, names.default_group(self._cluster), patch)
         except Missing:
             # The operator has not made the group yet: the cluster's own count will flow into it.
             await self._client.patch(DASK_CLUSTER, self._namespace, self._cluster, patch)
+
+    async def add(self, order: Order) -> None:
+        """Make a group; what the order does not say is as the cluster's own workers are now."""
+        async with self._turn:
+            cluster = Cluster.from_manifest(await self._client.get(DASK_CLUSTER, self._namespace, self._cluster))
+            group = groups.ordered(order, cluster)
+            try:
+                await self._client.create(group)
+            except AlreadyExists as error:
+                there = await self._client.get(DASK_WORKER_GROUP, self._namespace, group["metadata"]["name"])
+                raise groups.taken(order.name, there, self._cluster) from error
+
+    async def delete(self, name: str, *, quiet: bool) -> None:
+        """Delete a group whose workers have left; whoever scales meanwhile need not wait for that."""
+        async with self._turn:
+            group = await self._set_count(0, name)
+        meta = group["metadata"]
+        limit = WorkerGroup.from_manifest(group).worker.drain_timeout + DRAINS_BEGIN
+        with Progress(f"Worker group {meta['name']}", quiet=quiet) as progress:
+            progress.begin("Workers hand over their data")
+            try:
+                async with asyncio.timeout(limit):
+                    await self._workers_left(group, progress)
+            except TimeoutError:
+                logger.warning(
+                    "The worker group %s is deleted though workers are left after %d s.", meta["name"], limit
+                )
+        with suppress(Missing, Conflict):  # it is gone; a conflict says that another one has its name
+            await self._client.delete(DASK_WORKER_GROUP, self._namespace, meta["name"], uid=meta["uid"])
+
+    async def _workers_left(self, group: Manifest, progress: Progress) -> None:
+        """Until the operator says that no worker is there, of the group as it is now."""
+        meta = group["metadata"]
+        while True:
+            try:
+                there = await self._client.get(DASK_WORKER_GROUP, self._namespace, meta["name"])
+            except Missing:
+                return
+            status = there.get("status") or {}
+            if there["metadata"]["uid"] != meta["uid"]:
+                return
+            if status.get("observedGeneration", 0) >= meta["generation"]:
+                if not status["replicas"]:
+                    return
+                progress.tell(f"{status['replicas']} of them are left")
+            await asyncio.sleep(LOOK_AT_GROUP)
 
     async def adapt(self, minimum: int, maximum: int | None) -> None:
         """Make an autoscaler, or change the one that there is."""
@@ -149,3 +220,7 @@ class Scaling:
             },
             "spec": {"cluster": self._cluster, **{key: each for key, each in spec.items() if each is not None}},
         }
+
+
+def _count(n: int) -> dict[str, Any]:
+    return {"spec": {"worker": {"replicas": n}}}

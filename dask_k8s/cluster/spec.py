@@ -90,18 +90,29 @@ def make_worker_spec(
     worker_command: str | Sequence[str] = WORKER_COMMAND,
 ) -> dict[str, Any]:
     """The ``spec.worker`` of a cluster or a worker group; the arguments are those of :func:`make_cluster_spec`."""
+    worker = {
+        "name": "worker",
+        "image": image or default_image(),
+        "args": worker_args(worker_command),
+        "ports": [_port(names.DASHBOARD_PORT_NAME, names.WORKER_DASHBOARD_PORT)],
+        **shared(resources, env),
+    }
+    return {"replicas": n_workers, "spec": {"containers": [worker]}}
+
+
+def worker_args(worker_command: str | Sequence[str]) -> list[str]:
+    """The words that start a worker in its container.
+
+    Raises
+    ------
+    InvalidResource
+        Where there is none.
+    """
     command = worker_command.split() if isinstance(worker_command, str) else list(worker_command)
     if not command:
         raise InvalidResource("worker_command", "must name a program")
     dashboard = str(names.WORKER_DASHBOARD_PORT)
-    worker = {
-        "name": "worker",
-        "image": image or default_image(),
-        "args": [*command, "--name", "$(DASK_WORKER_NAME)", "--dashboard", "--dashboard-address", dashboard],
-        "ports": [_port(names.DASHBOARD_PORT_NAME, names.WORKER_DASHBOARD_PORT)],
-        **_shared(resources, env),
-    }
-    return {"replicas": n_workers, "spec": {"containers": [worker]}}
+    return [*command, "--name", "$(DASK_WORKER_NAME)", "--dashboard", "--dashboard-address", dashboard]
 
 
 def make_scheduler_spec(
@@ -128,7 +139,7 @@ def make_scheduler_spec(
         "startupProbe": {**health, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 120},
         "readinessProbe": {**health, "periodSeconds": 5, "timeoutSeconds": 10},
         "livenessProbe": {**health, "periodSeconds": 20, "timeoutSeconds": 20, "failureThreshold": 9},
-        **_shared(resources, env),
+        **shared(resources, env),
     }
     return {
         "spec": {"containers": [scheduler]},
@@ -151,7 +162,7 @@ def _service_port(name: str, number: int) -> dict[str, Any]:
     return {"name": name, "protocol": "TCP", "port": number, "targetPort": name}
 
 
-def _shared(resources: Manifest | None, env: Environment | None) -> dict[str, Any]:
+def shared(resources: Manifest | None, env: Environment | None) -> dict[str, Any]:
     """What scheduler and workers get alike, each its own copy; nothing is guessed where nothing was said."""
     return {
         **({"env": _variables(env)} if env else {}),

@@ -61,7 +61,9 @@ class SubscribedCluster(Cluster):  # type: ignore[misc]  # distributed is not ty
         self._watch_worker_status_task = asyncio.ensure_future(self._watch_worker_status(comm))
         if before != self.scheduler_info.get("id"):
             logger.warning(
-                "The scheduler of %s began anew: what it knew of tasks and data is gone. Workers join again.", self.name
+                "The scheduler of %s began anew: results, futures and scattered data that it knew of are gone. "
+                "Workers join again by themselves, and this KubeCluster goes on. Submit again what you still need.",
+                self.name,
             )
 
     async def _unsubscribe(self) -> None:

@@ -12,7 +12,7 @@ from dask_k8s.kinds.autoscaler import seniority
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.informer import Informer
-from dask_k8s.kube.resources import DASK_AUTOSCALER, DASK_CLUSTER, EVENT, POD
+from dask_k8s.kube.resources import DASK_AUTOSCALER, DASK_CLUSTER, DASK_WORKER_GROUP, EVENT, POD
 from dask_k8s.manifests import container
 
 FINAL_REASONS = frozenset({"Invalid", "InvalidSpec", "BadRequest", "NameTaken"})
@@ -37,8 +37,9 @@ class Watched:
         self._pods = Informer(client, POD, namespace, labels=f"{names.CLUSTER_NAME}={name}")
         self._clusters = Informer(client, DASK_CLUSTER, namespace, fields=f"metadata.name={name}")
         self._autoscalers = Informer(client, DASK_AUTOSCALER, namespace)
+        self._groups = Informer(client, DASK_WORKER_GROUP, namespace)
         self._changed = asyncio.Event()
-        for informer in (self._pods, self._clusters, self._autoscalers):
+        for informer in (self._pods, self._clusters, self._autoscalers, self._groups):
             informer.on(lambda _old, _new: self._changed.set())
 
     async def run(self) -> None:
@@ -47,6 +48,7 @@ class Watched:
             group.create_task(self._pods.run())
             group.create_task(self._clusters.run())
             group.create_task(self._autoscalers.run())
+            group.create_task(self._groups.run())
 
     async def change(self, within: float) -> None:
         """Until something changed, or so many seconds are over."""
@@ -74,6 +76,16 @@ class Watched:
             if each["spec"]["cluster"] == self._name and "deletionTimestamp" not in each["metadata"]
         )
         return min(ours, key=seniority, default=None)
+
+    def groups(self) -> list[Manifest] | None:
+        """The cluster's worker groups that are not going; None where they cannot be seen."""
+        if not self._groups.synced.is_set():
+            return None
+        return [
+            each
+            for each in self._groups.values()
+            if each["spec"]["cluster"] == self._name and "deletionTimestamp" not in each["metadata"]
+        ]
 
     def scheduler(self) -> Manifest | None:
         """The scheduler's Pod, unless it is going."""
