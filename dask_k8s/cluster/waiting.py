@@ -53,20 +53,23 @@ class Waiting:
         WorkersMissing
             At the end of the time, or once they cannot come.
         """
-        if await self._enough():
-            return
+        try:
+            async with asyncio.timeout(timeout or None):
+                if not await self._enough():
+                    await self._watch(quiet)
+        except WorkersMissing:
+            raise
+        except TimeoutError:
+            raise await self._missing(await self._shortfall(), f"after {timeout:g} s") from None
+
+    async def _watch(self, quiet: bool) -> None:
         with Progress(f"Workers of {self._cluster}", quiet=quiet) as progress:
             progress.begin(f"Waiting until {self._wanted} workers have joined")
-            try:
-                async with asyncio.timeout(timeout or None), together() as group:
-                    looking = group.create_task(self._look(progress))
-                    while not await self._enough():
-                        await asyncio.sleep(ASK_AGAIN)
-                    looking.cancel()
-            except TimeoutError as error:
-                if isinstance(error, WorkersMissing):
-                    raise
-                raise await self._missing(await self._shortfall(), f"after {timeout:g} s") from None
+            async with together() as group:
+                looking = group.create_task(self._look(progress))
+                while not await self._enough():
+                    await asyncio.sleep(ASK_AGAIN)
+                looking.cancel()
 
     async def _enough(self) -> bool:
         self._last = await self._hosts()

@@ -105,8 +105,9 @@ def test_what_cannot_be_is_refused_before_anything_is_sent(order: Order, message
 @pytest.mark.parametrize("argument", ["image", "resources", "env", "worker_command"])
 def test_no_argument_is_silently_lost_beside_a_spec(argument: str) -> None:
     """As beside ``custom_cluster_spec``."""
+    given: dict[str, Any] = {argument: "a"}
     with pytest.raises(ConflictingArguments, match=f"{argument}= and custom_spec="):
-        checked(Order(name="big", custom_spec=make_worker_spec(), **{argument: "a"}), "simple")
+        checked(Order(name="big", custom_spec=make_worker_spec(), **given), "simple")
 
 
 @pytest.mark.parametrize(
