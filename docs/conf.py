@@ -31,6 +31,6 @@ nitpicky = True
 # Other projects' names have no page here, and the build asks no network for theirs.
 nitpick_ignore_regex = [
     ("py:class", r"(distributed\..*|enum\.Enum|Exception|[A-Za-z]*Error|dict|optional)"),
-    ("py:class", r"dask_k8s\.cluster\.subscribed\..*"),
+    ("py:class", r"dask_k8s\.cluster\.workers\..*"),
     ("py:exc", r"Exception"),
 ]

@@ -28,7 +28,7 @@ def test_nothing_is_lost_on_the_way_down(kubectl: Kubectl, deployed: None, opera
     """Scattered keys cannot be computed again: they outlive their group, scaled to 0 or deleted, and the scale to 1."""
     with make(kubectl, operator, n_workers=1) as cluster, Client(cluster) as client:
         cluster.add_worker_group("more", n_workers=2, env={"KIND": "more"})
-        cluster.wait_for_workers(3, timeout=90)
+        cluster.wait_for_workers(3, timeout=150)
         assert f"workers={3}" in repr(cluster)
         more = workers(client, "-more-worker-")
         kept = client.scatter(NUMBERS, workers=more)
@@ -36,13 +36,13 @@ def test_nothing_is_lost_on_the_way_down(kubectl: Kubectl, deployed: None, opera
         cluster.scale(0, worker_group="more")
         kubectl.until(lambda: not workers(client, "-more-worker-"), "the group's workers have left")
         cluster.scale(3)
-        cluster.wait_for_workers(3, timeout=90)
+        cluster.wait_for_workers(3, timeout=150)
         client.rebalance()
         cluster.scale(1)
         kubectl.until(lambda: len(workers(client)) == 1, "one worker")
         assert client.gather(kept) == NUMBERS
         cluster.scale(1, worker_group="more")
-        cluster.wait_for_workers(2, timeout=90)
+        cluster.wait_for_workers(2, timeout=150)
         kept = client.scatter(NUMBERS, workers=workers(client, "-more-worker-"))
         cluster.delete_worker_group("more")
         assert client.gather(kept) == NUMBERS
@@ -57,7 +57,7 @@ async def test_asynchronously(kubectl: Kubectl, deployed: None) -> None:
     options: dict[str, Any] = {"namespace": kubectl.namespace, "quiet": True, "n_workers": 0, "asynchronous": True}
     async with KubeCluster(operator="deployed", **options) as cluster:
         cluster.add_worker_group("more", n_workers=1)
-        await cluster.wait_for_workers(1, timeout=90)
+        await cluster.wait_for_workers(1, timeout=150)
         await cluster.scale(0, worker_group="more")
         await cluster.delete_worker_group("more")
         with pytest.raises(NotFound):
@@ -103,7 +103,7 @@ while time.monotonic() < end and (cluster.scheduler_info["id"] == before or not 
     time.sleep(0.2)
 time.sleep(2)
 """,
-    "with cluster.get_client() as client:\n    print(client.submit(sum, [1, 2]).result(timeout=60))",
+    "with cluster.get_client() as client:\n    print(client.submit(sum, [1, 2]).result(timeout=120))",
     "cluster.close()",
 )
 
