@@ -48,6 +48,11 @@ async def scheduler_is_gone(nanny):
     except (OSError, ValueError, asyncio.TimeoutError):
         pass
     return False
+async def is_known(nanny):
+    try:
+        return await asyncio.wait_for(nanny.scheduler.ncores(workers=[nanny.worker_address]), 1)
+    except (OSError, asyncio.TimeoutError):
+        return False
 def is_starting(nanny):
     return nanny.process.status.name in ("init", "starting")
 async def dask_setup(nanny):
@@ -99,7 +104,7 @@ async def dask_teardown(nanny):
             break
     if not leaving.done() or leaving.exception() is not None:
         log.warning("Data was not handed over: the scheduler does not answer")
-    elif not starting and not leaving.result():
+    elif not starting and not leaving.result() and await is_known(nanny):
         log.warning("Data was not handed over: no other worker can take it")
     leaving.cancel()
     if starting and nanny.is_alive():
@@ -125,7 +130,8 @@ async def dask_setup(worker):
         try:
             moved = await asyncio.wait_for(worker.scheduler.retire_workers(
                 workers=[worker.address], close_workers=False, remove=True), {limit} if joined else 2)
-            if joined and not moved:
+            if joined and not moved and await asyncio.wait_for(
+                    worker.scheduler.ncores(workers=[worker.address]), 1):
                 log.warning("Data was not handed over: no other worker can take it")
         except (OSError, asyncio.TimeoutError) as error:
             if joined:

@@ -10,6 +10,8 @@ Directives, each of which becomes Markdown and is parsed like the rest of the pa
     The verbs that somebody needs.
 ``{command} dask k8s install``
     A command's own help.
+``{leavers}``
+    The decision table of scale-down, from its unit tests.
 """
 
 from __future__ import annotations
@@ -29,13 +31,16 @@ from sphinx.util.docutils import SphinxDirective
 
 from dask_k8s import KubeCluster, settings
 from dask_k8s.cli.manifest import USER_RIGHTS
-from dask_k8s.operator.rights import FORWARDING, JOBS, RIGHTS, Right
+from dask_k8s.operator.observed import ObservedGroup
+from dask_k8s.operator.rights import FORWARDING, JOBS, OPTIONAL, RIGHTS, Right
+from tests.unit.operator.plan import test_leavers, words
 
 CRDS = Path(__file__).parents[2] / "crds"
 
 RIGHTS_OF: Mapping[str, tuple[Right, ...]] = {
     "operator": RIGHTS,
     "jobs": JOBS,
+    "optional": OPTIONAL,
     "forwarding": (FORWARDING,),
     "user": USER_RIGHTS,
 }
@@ -208,6 +213,21 @@ def right_row(right: Right) -> tuple[str, ...]:
     return (f"`{right.group}`" if right.group else "core", f"`{right.resource}`", ", ".join(right.verbs))
 
 
+class LeaversTable(Generated):
+    """Each row is a unit test: what is so, what there is, what is done."""
+
+    def lines(self) -> Iterator[str]:
+        self.env.note_dependency(test_leavers.__file__)
+        yield from table(("", "Asked for", "There is", "What is done"), map(leavers_row, test_leavers.TABLE))
+
+
+def leavers_row(row: tuple[str, int, ObservedGroup, list[str], bool]) -> tuple[str, ...]:
+    """One row of the decision table."""
+    fact, replicas, there, deeds, asks = row
+    done = [*deeds, *(["ask the scheduler"] if asks else [])]
+    return (f"{fact[0].upper()}{fact[1:]}.", str(replicas), words.told(there), "; ".join(done) or "nothing")
+
+
 class Command(Generated):
     """What a command says of itself with ``--help``."""
 
@@ -239,6 +259,7 @@ DIRECTIVES: Mapping[str, type[Generated]] = {
     "settings": SettingsTable,
     "rights": RightsTable,
     "command": Command,
+    "leavers": LeaversTable,
 }
 
 

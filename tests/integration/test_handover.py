@@ -203,6 +203,21 @@ def test_all_keys_survive_a_workers_sigterm(
     assert processes.preloaded(name)
 
 
+@pytest.mark.parametrize("golden", GOLDEN.values(), ids=GOLDEN)
+def test_a_worker_that_was_drained_before_ends_without_a_warning(
+    processes: Processes, client: Client, golden: str
+) -> None:
+    """Its scheduler knows it no more: there is nothing to hand over, and nothing went wrong."""
+    name = f"drained-{golden.partition('/')[0]}"
+    drained = processes.worker(golden, name)
+    futures = _scattered(client, name)
+    client.retire_workers(workers=[_workers(client)[name]], close_workers=False, remove=True)
+    terminate(drained, through_group=False)
+    drained.wait(SECONDS)
+    assert "not handed over" not in processes.log(name)
+    assert client.gather(futures) == [f"value {index}" for index in range(KEYS)]
+
+
 LATE = """\
 from distributed.nanny import WorkerProcess
 def dask_setup(nanny):

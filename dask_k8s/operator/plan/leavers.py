@@ -21,7 +21,7 @@ from dask_k8s.operator.plan.conditions import timestamp
 FRESH = timedelta(seconds=2)
 """How old the scheduler's order may be: a worker that joined after it would look as if it never had."""
 
-DRAINED_GRACE = 5
+DRAINED_GRACE = 2
 """Seconds for a Pod that holds nothing any more: it only has to close its connections."""
 
 

@@ -6,8 +6,8 @@ from typing import Any, assert_never
 
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.operator.actions import Create, Delete, Patch, Plan, Retire
-from dask_k8s.operator.observed import Drain, Known, Silent, Worker
-from tests.unit.given import later, worker
+from dask_k8s.operator.observed import Drain, Known, ObservedGroup, Phase, Silent, Worker
+from tests.unit.given import NOW, later, worker
 
 FRESH = 1.0  # seconds: an order of this age may be used
 STALE = 3.0
@@ -58,3 +58,36 @@ def condition(made: Plan, wanted: str) -> Manifest:
     """One condition of a plan's status."""
     (found,) = (each for each in status_of(made)["conditions"] if each["type"] == wanted)
     return dict(found)
+
+
+STATES = {
+    Phase.EXPECTED: "was asked for",
+    Phase.PENDING: "does not run",
+    Phase.ENDED: "has ended",
+    Phase.LEAVING: "is being deleted",
+}
+DRAINS = {
+    Drain.UNDER_WAY: "is being drained",
+    Drain.EMPTY: "is drained",
+    Drain.REFUSED: "was refused",
+    Drain.STUCK: "was refused and is out of service",
+}
+
+
+def told(there: ObservedGroup) -> str:
+    """What there is of a group, for the table in the documentation."""
+    parts = [f"{each.ref.name} {_state(each)}".strip() for each in there.workers]
+    match there.order:
+        case Known(at=at, answer=names):
+            age = (NOW - at).total_seconds()
+            parts.append(f"order {age:g} s ago: {', '.join(names)}" if age > FRESH else f"order: {', '.join(names)}")
+        case Silent():
+            parts.append("the scheduler is silent")
+    return "; ".join(parts)
+
+
+def _state(each: Worker) -> str:
+    since = "" if each.retiring_since is None else f"chosen {(NOW - each.retiring_since).total_seconds():g} s ago"
+    drain = "" if each.drain is None else DRAINS[each.drain]
+    node = "is on a node that goes" if each.node_leaves else ""
+    return ", ".join(filter(None, [STATES.get(each.phase, ""), since, drain, node]))
