@@ -207,7 +207,7 @@ def slim_pod(pod: Manifest) -> Manifest:
             "annotations": _picked(annotations, _OUR_ANNOTATIONS),
         },
         "spec": {
-            **_picked(pod.get("spec") or {}, ("nodeName", "restartPolicy")),
+            **_picked(pod.get("spec") or {}, ("nodeName", "restartPolicy", "tolerations")),
             "containers": [each["name"] for each in (pod.get("spec") or {}).get("containers") or ()],
         },
         "status": {

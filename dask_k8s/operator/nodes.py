@@ -5,6 +5,8 @@ A cordon alone is none of them: it keeps new Pods away, and whoever drains the n
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from dask_k8s.kinds.value import Manifest
 
 TAINTS = {
@@ -25,11 +27,25 @@ _PRESENT = ("NoSchedule", "NoExecute")
 """Effects that say that something is so; PreferNoSchedule only says that it may be soon."""
 
 
-def leaves(node: Manifest | None) -> str:
-    """Why a node is about to go, as a sentence; empty where it is not, or nobody knows."""
+def leaves(node: Manifest | None, tolerations: Iterable[Manifest] = ()) -> str:
+    """Why a Pod's node is about to go, as a sentence; empty where it is not, or nobody knows.
+
+    A Pod that tolerates the taint stays: another one in its place might come to the same node.
+    """
     if node is None:
         return ""
+    tolerated = tuple(tolerations)
     for taint in node["spec"]["taints"]:
-        if taint.get("effect") in _PRESENT and (why := TAINTS.get(taint.get("key", ""))):
+        why = TAINTS.get(taint.get("key", "")) if taint.get("effect") in _PRESENT else None
+        if why and not any(_tolerates(each, taint) for each in tolerated):
             return f"Node {node['metadata']['name']} is about to go: {why} (taint {taint['key']})."
     return ""
+
+
+def _tolerates(toleration: Manifest, taint: Manifest) -> bool:
+    """Kubernetes' own rule: an absent key or effect matches all, and ``Exists`` any value."""
+    if toleration.get("effect") not in (None, "", taint["effect"]):
+        return False
+    if toleration.get("key") not in (None, "", taint["key"]):
+        return False
+    return toleration.get("operator") == "Exists" or toleration.get("value", "") == taint.get("value", "")

@@ -82,9 +82,10 @@ class Observer:
         """What there is of a worker group."""
         home = self._home(key.namespace, group.cluster)
         pods = list(self._caches.pods.by(OWNER, group.head.ref.uid))
+        pinned = "nodeName" in group.worker.template.spec  # others in their place would come to the same node
         return ObservedGroup(
             home=home,
-            workers=(*(self._worker(key, pod) for pod in pods), *self._expected(key, pods, now)),
+            workers=(*(self._worker(key, pod, pinned=pinned) for pod in pods), *self._expected(key, pods, now)),
             orphans=tuple(self._orphans(group)),
             order=Unasked() if home is None else self._order(home.ref, pods),
             stranded=self._drains.stranded(key),
@@ -169,7 +170,11 @@ class Observer:
             ready=pod is not None and phase_of(pod) is Phase.READY,
         )
 
-    def _worker(self, key: Key, pod: Manifest) -> Worker:
+    def _node_leaves(self, spec: Manifest) -> str:
+        node = self._caches.nodes.get("", spec.get("nodeName", ""))
+        return nodes.leaves(node, spec.get("tolerations") or ())
+
+    def _worker(self, key: Key, pod: Manifest, *, pinned: bool) -> Worker:
         meta = pod["metadata"]
         phase = Phase.LEAVING if self._expectations.leaving(key, meta["uid"]) else worker_phase_of(pod)
         # The kubelet writes a Pod's status all the time, and the uid is precondition enough, but for one thing: that
@@ -185,7 +190,7 @@ class Observer:
             ended=ended_at(pod),
             retiring_since=None if retiring is None else moment(retiring),
             drained=self._drains.of(ref),
-            node_leaves=nodes.leaves(self._caches.nodes.get("", pod["spec"].get("nodeName", ""))),
+            node_leaves="" if pinned else self._node_leaves(pod["spec"]),
             trouble=diagnosis.of_pod(pod),
         )
 

@@ -141,6 +141,10 @@ class World:
 
         return [] if count == 0 and not await self.pods() else await self.until(there, f"{count} workers")
 
+    async def workers_of(self, group: str) -> list[Json]:
+        """The worker Pods of one group."""
+        return [pod for pod in await self.pods() if pod["metadata"]["labels"]["dask.org/workergroup-name"] == group]
+
     async def condition(self, type_: str, *, status: str, reason: str, group: str | None = None) -> Json:
         """Wait until a condition is there with this status and reason."""
         return await self.told(lambda: self.group(group) if group else self.cluster(), type_, status, reason)

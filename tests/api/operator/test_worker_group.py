@@ -34,6 +34,19 @@ async def test_those_that_never_ran_go_first_and_unasked(world: World, serve: Se
         assert names_of(await world.workers(2)) == names_of(running)
 
 
+async def test_groups_of_one_cluster_keep_to_themselves(world: World, serve: Serve) -> None:
+    """Each has its own number: none makes up for another, or takes from it."""
+    group = yaml.safe_load((EXAMPLES / "highmemworkers.yaml").read_text())
+    async with serve():
+        await world.make(seed_cluster())
+        await world.workers(2)
+        await world.make(group)
+        others = names_of(await world.workers(4)) - names_of(await world.workers_of("simple-default"))
+        assert len(others) == 2
+        await world.scale(0)
+        assert names_of(await world.workers(2)) == others
+
+
 async def test_a_silent_scheduler_costs_nobody(world: World, serve: Serve) -> None:
     """Workers that ran may hold data: while the scheduler is silent none of them goes, and a condition says why."""
     async with serve():

@@ -27,6 +27,24 @@ def test_a_node_that_is_about_to_go(key: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("toleration", "stays"),
+    [
+        ({"operator": "Exists"}, True),
+        ({"key": "karpenter.sh/disrupted", "operator": "Exists"}, True),
+        ({"key": "karpenter.sh/disrupted", "value": "v", "effect": "NoSchedule"}, True),
+        ({"key": "karpenter.sh/disrupted", "operator": "Equal"}, False),
+        ({"key": "karpenter.sh/disrupted", "operator": "Exists", "effect": "NoExecute"}, False),
+        ({"key": "another", "operator": "Exists"}, False),
+    ],
+    ids=["all", "the key", "the value", "another value", "another effect", "another key"],
+)
+def test_who_tolerates_it_stays(toleration: dict[str, Any], stays: bool) -> None:
+    """Another one in its place might come to the same node, and so on for ever."""
+    going = node({**taint("karpenter.sh/disrupted"), "value": "v"})
+    assert (leaves(going, [toleration]) == "") is stays
+
+
+@pytest.mark.parametrize(
     "given",
     [
         None,
