@@ -1,0 +1,100 @@
+"""Workers whose Pods others take away: nodes that go, the kubelet's own need, and what a budget forbids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from distributed import Client
+
+from dask_k8s import make_cluster_spec
+from devcluster import Cluster, up
+from devcluster.nodes import FIRST, SECOND
+from tests.node.conftest import Kubectl
+from tests.node.test_groups import workers
+from tests.node.test_kubecluster import make
+from tests.node.test_scale_down import until_only
+
+NUMBERS = list(range(200))
+KEY = "kubernetes.io/hostname"
+
+
+@pytest.fixture
+def second(node: Cluster, deployed: None) -> Iterator[str]:
+    """A second real node; it is gone after the test."""
+    up("nodes")
+    try:
+        yield SECOND.name
+    finally:
+        up("node")
+
+
+@pytest.mark.timeout(400)
+def test_a_node_that_is_about_to_go_is_left_early(kubectl: Kubectl, second: str) -> None:
+    """Its workers hand over, and others come elsewhere, before anybody evicts them."""
+    spec = make_cluster_spec(name="spot", n_workers=0)
+    spec["spec"]["scheduler"]["spec"]["nodeSelector"] = {KEY: FIRST.name}
+    spread = {"maxSkew": 1, "topologyKey": KEY, "whenUnsatisfiable": "ScheduleAnyway"}
+    selector = {"matchLabels": {"dask.org/cluster-name": "spot", "dask.org/component": "worker"}}
+    spec["spec"]["worker"]["spec"]["topologySpreadConstraints"] = [{**spread, "labelSelector": selector}]
+    with make(kubectl, "deployed", custom_cluster_spec=spec) as cluster, Client(cluster) as client:
+        cluster.scale(4)
+        until_only(kubectl, client, 4)
+        there = {pod["metadata"]["uid"] for pod in kubectl.pods("dask.org/component=worker") if on(pod, second)}
+        assert there
+        kept = client.scatter(NUMBERS)
+        kubectl("taint", "node", second, "ToBeDeletedByClusterAutoscaler=1:NoSchedule")
+
+        def left() -> bool:
+            pods = kubectl.pods("dask.org/component=worker")
+            return len(pods) == 4 and not any(on(pod, second) for pod in pods)
+
+        kubectl.until(left, "they have left the node")
+        until_only(kubectl, client, 4)
+        assert client.gather(kept) == NUMBERS
+        events = kubectl("get", "events", "-o", "jsonpath={.items[*].message}")
+        assert f"Node {second} is about to go: the cluster autoscaler takes it away" in events
+
+
+def on(pod: dict[str, dict[str, str]], node: str) -> bool:
+    """Whether a Pod is on a node."""
+    return pod["spec"].get("nodeName") == node
+
+
+def test_a_budget_keeps_the_scheduler_where_it_is(kubectl: Kubectl, deployed: None) -> None:
+    """On request; it goes when it is not wanted any more, and with its cluster."""
+    spec = make_cluster_spec(name="kept", n_workers=0)
+    spec["spec"]["scheduler"]["podDisruptionBudget"] = True
+    kubectl("apply", "-f", "-", stdin=json.dumps(spec))
+    kubectl("wait", "--for=condition=SchedulerReady", "daskcluster/kept", "--timeout=90s")
+    selector = "--pod-selector=dask.org/cluster-name=kept"
+    drained = kubectl("drain", FIRST.name, selector, "--force", "--timeout=10s", check=False)
+    kubectl("uncordon", FIRST.name)
+    assert "violate the pod's disruption budget" in drained
+    assert "Running" in kubectl("get", "pod", "kept-scheduler")
+    unwanted = '{"spec": {"scheduler": {"podDisruptionBudget": false}}}'
+    kubectl("patch", "daskcluster", "kept", "--type=merge", "-p", unwanted)
+    kubectl.until(lambda: not kubectl("get", "poddisruptionbudgets", "-o", "name"), "its end")
+
+
+def test_what_the_kubelet_takes_away_for_its_own_need_is_kept(kubectl: Kubectl, deployed: None) -> None:
+    """It gives a second or two, whatever the grace period: here a worker fills more disk than it may."""
+    spec = make_cluster_spec(name="full", n_workers=2)
+    pod = spec["spec"]["worker"]["spec"]
+    pod["volumes"] = [{"name": "data", "emptyDir": {"sizeLimit": "1Mi"}}]
+    pod["containers"][0]["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+    with make(kubectl, "deployed", custom_cluster_spec=spec) as cluster, Client(cluster) as client:
+        full, _ = until_only(kubectl, client, 2)
+        kept = client.scatter(NUMBERS)
+        assert client.has_what()[full]
+
+        def fill() -> None:
+            from pathlib import Path
+
+            Path("/data/full").write_bytes(bytes(1 << 22))
+
+        client.run(fill, workers=[full])
+        kubectl.until(lambda: full not in workers(client), "the eviction", within=180)
+        assert client.gather(kept) == NUMBERS
+        until_only(kubectl, client, 2)
