@@ -1,8 +1,8 @@
 """A real Kubernetes on this machine: no Docker, no image registry, nothing installed.
 
 ``up("api")`` is an API server alone, without root, in seconds; ``up("node")`` is one node that runs Pods, and
-``up("nodes")`` has two; ``up("scale")`` adds nodes that exist in the API only. Each clone of the project has its own. ``python -m devcluster``
-is the same from a shell.
+``up("nodes")`` has two; ``up("scale")`` adds nodes that exist in the API only. Each clone of the project has its own.
+``python -m devcluster`` is the same from a shell.
 """
 
 from __future__ import annotations
