@@ -16,18 +16,32 @@ from tests.node.test_kubecluster import make
 NUMBERS = list(range(200))
 
 
-def degraded(kubectl: Kubectl, cluster: KubeCluster, type_: str = "Degraded") -> Json:
-    """One condition of the default group; empty where there is none."""
-    status = kubectl.json("get", "daskworkergroup", f"{cluster.name}-default").get("status", {})
+def group_condition(kubectl: Kubectl, group: str, type_: str) -> Json:
+    """One condition of a group; empty where there is none."""
+    status = kubectl.json("get", "daskworkergroup", group).get("status", {})
     return next((each for each in status.get("conditions", []) if each["type"] == type_), {})
+
+
+def degraded(kubectl: Kubectl, cluster: KubeCluster) -> Json:
+    """What stands in the default group's way."""
+    return group_condition(kubectl, f"{cluster.name}-default", "Degraded")
 
 
 def suspicious(client: Client) -> int:
     """How many tasks the scheduler blames for a worker's end."""
-    found: int = client.run_on_scheduler(
-        lambda dask_scheduler: sum(t.suspicious for t in dask_scheduler.tasks.values())
-    )
+
+    def count(dask_scheduler: Any) -> int:
+        return sum(task.suspicious for task in dask_scheduler.tasks.values())
+
+    found: int = client.run_on_scheduler(count)
     return found
+
+
+def first_to_leave(client: Client) -> list[str]:
+    """The worker that the scheduler would give up first."""
+    return list(
+        client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.workers_to_close(n=1, attribute="address"))
+    )
 
 
 def until_only(kubectl: Kubectl, client: Client, count: int) -> list[str]:
@@ -49,9 +63,7 @@ def test_a_worker_with_an_actor_is_exchanged_for_another(kubectl: Kubectl, deplo
 
     with make(kubectl, "deployed", n_workers=3) as cluster, Client(cluster) as client:
         cluster.wait_for_workers(3, timeout=150)
-        first = client.run_on_scheduler(
-            lambda dask_scheduler: dask_scheduler.workers_to_close(n=1, attribute="address")
-        )
+        first = first_to_leave(client)
         counter = client.submit(Counter, actor=True, workers=first).result(timeout=60)
         assert counter.increment().result() == 1
         others = [each for each in workers(client) if each not in first]
@@ -144,16 +156,15 @@ def test_tasks_that_may_run_nowhere_any_more_are_told(kubectl: Kubectl, deployed
         time.sleep(3)
         return number
 
-    with make(kubectl, "deployed", n_workers=2) as cluster, Client(cluster) as client:
+    with make(kubectl, "deployed", n_workers=1) as cluster, Client(cluster) as client:
+        cluster.add_worker_group("more", n_workers=1)
         until_only(kubectl, client, 2)
-        first = client.run_on_scheduler(
-            lambda dask_scheduler: dask_scheduler.workers_to_close(n=1, attribute="address")
-        )
-        keep_busy: list[Any] = client.scatter(NUMBERS, workers=[each for each in workers(client) if each not in first])
-        cluster.scale(1)
-        restricted = client.map(slow, range(20), workers=first, pure=False)
-        told = kubectl.until(lambda: degraded(kubectl, cluster, "TasksStranded"), "the condition")
+        only = workers(client, "-more-worker-")
+        restricted = client.map(slow, range(8 * sum(client.nthreads().values())), workers=only, pure=False)
+        kubectl.until(lambda: client.processing()[only[0]], "tasks that are assigned")
+        cluster.scale(0, worker_group="more")
+        group = f"{cluster.name}-more"
+        told = kubectl.until(lambda: group_condition(kubectl, group, "TasksStranded"), "the condition")
         assert "run on workers alone that have left" in told["message"]
-        assert client.gather(keep_busy) == NUMBERS
         client.cancel(restricted)
-        kubectl.until(lambda: not degraded(kubectl, cluster, "TasksStranded"), "the condition's end")
+        kubectl.until(lambda: not group_condition(kubectl, group, "TasksStranded"), "its end")
