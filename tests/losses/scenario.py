@@ -115,9 +115,10 @@ class Run:
         """One thing after another; some do not wait for what the one before began."""
         began, told, under_way = time.monotonic(), 0, set[str]()
         while (elapsed := time.monotonic() - began) < self._options.seconds:
-            kind, whole = self._shaking.shake(monitor.fresh())
+            workers, before = monitor.fresh(), time.monotonic()
+            kind, whole = self._shaking.shake(workers)
             self.actions[kind] += 1
-            self._timeline.note(whole)
+            self._timeline.note(f"{whole}, begun {time.monotonic() - before:.0f} s before")
             under_way.add(kind)
             settled = self._chance.random() < WAITS
             if settled:
