@@ -9,9 +9,9 @@ import pytest
 from distributed import Client
 
 from dask_k8s import make_cluster_spec
-from devcluster import Cluster, up
+from devcluster import down, up
 from devcluster.nodes import FIRST, SECOND
-from tests.node.conftest import Kubectl
+from tests.node.conftest import Kubectl, dask_k8s, own_namespace
 from tests.node.test_groups import workers
 from tests.node.test_kubecluster import make
 from tests.node.test_scale_down import until_only
@@ -21,23 +21,28 @@ KEY = "kubernetes.io/hostname"
 
 
 @pytest.fixture
-def second(node: Cluster, deployed: None) -> Iterator[str]:
-    """A second real node; it is gone after the test."""
-    up("nodes")
+def spread(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kubectl]:
+    """A namespace in a cluster of two real nodes, whose operator serves; it is gone after the test."""
+    two = up("nodes")
     try:
-        yield SECOND.name
+        for name, text in two.environment().items():
+            monkeypatch.setenv(name, text)
+        dask_k8s(two, "install")
+        with own_namespace(two) as person:
+            yield person
     finally:
-        up("node")
+        down("nodes")
 
 
 @pytest.mark.timeout(400)
-def test_a_node_that_is_about_to_go_is_left_early(kubectl: Kubectl, second: str) -> None:
+def test_a_node_that_is_about_to_go_is_left_early(spread: Kubectl) -> None:
     """Its workers hand over, and others come elsewhere, before anybody evicts them."""
+    kubectl, second = spread, SECOND.name
     spec = make_cluster_spec(name="spot", n_workers=0)
     spec["spec"]["scheduler"]["spec"]["nodeSelector"] = {KEY: FIRST.name}
-    spread = {"maxSkew": 1, "topologyKey": KEY, "whenUnsatisfiable": "ScheduleAnyway"}
+    evenly = {"maxSkew": 1, "topologyKey": KEY, "whenUnsatisfiable": "ScheduleAnyway"}
     selector = {"matchLabels": {"dask.org/cluster-name": "spot", "dask.org/component": "worker"}}
-    spec["spec"]["worker"]["spec"]["topologySpreadConstraints"] = [{**spread, "labelSelector": selector}]
+    spec["spec"]["worker"]["spec"]["topologySpreadConstraints"] = [{**evenly, "labelSelector": selector}]
     with make(kubectl, "deployed", custom_cluster_spec=spec) as cluster, Client(cluster) as client:
         cluster.scale(4)
         until_only(kubectl, client, 4)
