@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from typing import Any
 
@@ -53,4 +54,5 @@ def _slim(pod: Manifest) -> Manifest:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(format="%(asctime)s %(name)s %(message)s", level=logging.INFO)
     asyncio.run(main())

@@ -28,10 +28,14 @@ class Play:
 
     def lines(self, cluster: str | None = None) -> list[Line]:
         """Everything, or of one cluster, ``namespace/name``."""
-        assert self._process.poll() is None, f"the play has ended: {self._output.read_text()[-3000:]}"
+        assert self._process.poll() is None, f"the play has ended: {self.log()}"
         whole = self._output.read_text().rpartition("\n")[0]
         told = map(json.loads, whole.splitlines())
         return [line for line in told if cluster is None or line["cluster"] == cluster]
+
+    def log(self) -> str:
+        """The last lines of its log."""
+        return self._output.with_suffix(".log").read_text()[-3000:]
 
     def workers(self, what: str, cluster: str) -> list[str]:
         """The workers of a cluster of which something was told, in its order."""
@@ -44,8 +48,8 @@ def playing(cluster: Cluster) -> Iterator[Play]:
     argv = cluster.inside([sys.executable, "-m", "tests.played"])
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "told")
-        with output.open("wb") as file:
-            process = subprocess.Popen(argv, env={**os.environ, **cluster.environment()}, stdout=file, stderr=file)
+        with output.open("wb") as told, output.with_suffix(".log").open("wb") as log:
+            process = subprocess.Popen(argv, env={**os.environ, **cluster.environment()}, stdout=told, stderr=log)
         try:
             yield Play(process, output)
         finally:
