@@ -40,8 +40,8 @@ class Scene:
     def begin(self, workers: int, **spec: Any) -> list[str]:
         """Make it, and wait until its workers have joined; their names."""
         self.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(manifest(NAME, workers, **spec)))
-        self.kubectl.until(lambda: len(self.told("joined")) == workers, "the workers join")
-        return sorted(self.told("joined"))
+        self.kubectl.until(lambda: len(set(self.told("joined"))) == workers, "the workers join")
+        return sorted(set(self.told("joined")))
 
     def told(self, what: str) -> list[str]:
         return self.play.workers(what, self.cluster)

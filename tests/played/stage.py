@@ -125,6 +125,9 @@ class Stage:
         before = cast.workers.get(pod["metadata"]["uid"])
         cast.workers[pod["metadata"]["uid"]] = pod
         told = scene.of_worker(pod)
+        if before is not None and _address(before) != _address(pod):
+            self._moved(cast, before)
+            before = None
         if before is None:
             self._expect(cast, pod)
         elif told != scene.of_worker(before) and (joined := _joined(cast, pod)) is not None:
@@ -152,6 +155,12 @@ class Stage:
         if told.tasks:
             cast.role.played.stir()
         self._tell("performs", cast.name, worker=worker.name)
+
+    def _moved(self, cast: Cast, before: Manifest) -> None:
+        """KWOK may give a Pod another address when it is just starting up: its worker joins anew from there."""
+        self._tell("moved", cast.name, worker=before["metadata"]["name"])
+        if cast.role is not None:
+            cast.role.played.workers.pop(_address(before), None)
 
     def _forgotten(self, cast: Cast, worker: PlayedWorker) -> None:
         """A retirement has removed it: unless its Pod goes, its process is started anew and joins again, empty."""

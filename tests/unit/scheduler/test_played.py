@@ -239,6 +239,17 @@ async def test_a_pod_that_goes_without_a_drain_is_told() -> None:
         ]
 
 
+async def test_a_pod_whose_address_changes_joins_anew() -> None:
+    """With what its scene says by then, and once."""
+    there = worker_pod(1)
+    async with played(there) as play, play.connected() as connection:
+        moved = worker_pod(1, data=[1])
+        moved["status"]["podIP"] = "10.0.0.9"
+        play.stage.on_pod(there, moved)
+        await play.says("performs")
+        assert await SchedulerRpc(connection).leaving_order() == ("tcp://10.0.0.9:40000",)
+
+
 async def test_a_new_life_is_another_process() -> None:
     """Connections end, its id is another, and workers join it again."""
     async with played(worker_pod(1)) as play:
