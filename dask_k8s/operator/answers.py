@@ -65,10 +65,10 @@ class Answers:
         self._asked_at.update(dict.fromkeys(due, now))
         return due
 
-    def pause(self, questions: Iterable[Question], longest: float) -> float:
-        """Seconds until something is due."""
+    def pause(self, questions: Iterable[Question]) -> float:
+        """Seconds until something is due; none where nothing is asked."""
         now = self._monotonic()
-        return max(0.0, min((longest, *(self._last(ask) + every - now for ask, every in _soonest(questions).items()))))
+        return max(0.0, min((self._last(ask) + every - now for ask, every in _soonest(questions).items()), default=0.0))
 
     def silent(self, why: str) -> bool:
         """No answer came to anything; what was known before no longer counts. Whether that is news."""

@@ -27,8 +27,6 @@ from dask_k8s.settings import Timing
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.5
-LOOK = 1.0
-"""Seconds at most between two looks at what is wanted of a scheduler."""
 
 
 @dataclass(slots=True)
@@ -38,7 +36,7 @@ class _Talk:
     cluster: Ref
     asks: dict[Key, frozenset[Question]] = field(default_factory=dict)
     answers: Answers = field(default_factory=Answers)
-    wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
     asking: asyncio.Task[None] | None = None
     failures: int = 0
 
@@ -99,7 +97,9 @@ class Schedulers:
         if asks:
             talk.asks[key] = asks
         talk.answers.asked(talk.questions())
-        if asks and (asks != before or talk.asking is None or talk.asking.done()):
+        if asks != before:
+            talk.changed.set()
+        if asks:
             self._start(talk)
 
     def forget(self, key: Key) -> None:
@@ -107,6 +107,7 @@ class Schedulers:
         for talk in self._talks.values():
             if talk.asks.pop(key, None):
                 talk.answers.asked(talk.questions())
+                talk.changed.set()
 
     def answers(self, cluster: Ref) -> Answers:
         """What a cluster's scheduler said."""
@@ -117,7 +118,6 @@ class Schedulers:
         return self._talks.setdefault(cluster.uid or "", _Talk(cluster=cluster))
 
     def _start(self, talk: _Talk) -> None:
-        talk.wanted.set()
         if self._group is not None and (talk.asking is None or talk.asking.done()):
             talk.asking = self._group.create_task(self._converse(talk))
 
@@ -134,10 +134,10 @@ class Schedulers:
 
     async def _serve(self, talk: _Talk, rpc: SchedulerRpc) -> None:
         while talk.asks:
-            talk.wanted.clear()
+            talk.changed.clear()
             for ask in talk.answers.due(talk.questions()):
                 await self._poll(talk, rpc, ask)
-            await _either(talk.wanted.wait(), talk.answers.pause(talk.questions(), LOOK))
+            await _either(talk.changed.wait(), talk.answers.pause(talk.questions()))
 
     def _pause(self, failures: int) -> float:
         """Seconds until the next attempt: longer and longer."""

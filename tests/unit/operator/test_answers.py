@@ -64,12 +64,12 @@ def test_a_question_is_due_after_its_time(answers: Answers, clock: Clock) -> Non
 
 
 def test_the_pause_ends_when_something_is_due(answers: Answers, clock: Clock) -> None:
-    """And never takes longer than the longest that is allowed."""
+    """Nobody looks in between."""
     answers.due([TARGET, IDLE])
-    assert answers.pause([TARGET, IDLE], longest=10) == 2
-    assert answers.pause([IDLE], longest=1) == 1
+    assert answers.pause([TARGET, IDLE]) == 2
     clock.passes(7)
-    assert answers.pause([TARGET], longest=10) == 0
+    assert answers.pause([TARGET]) == 0
+    assert answers.pause([]) == 0
 
 
 def test_targets_are_kept_with_their_times(answers: Answers, clock: Clock) -> None:
