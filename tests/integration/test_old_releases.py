@@ -11,7 +11,10 @@ from tests.unit.scheduler.conftest import connected, process
 OLDEST = "2023.5.0"
 """What eviction.md promises."""
 
-BESIDE = ("pytest", "pytest-asyncio", "pyyaml")
+BESIDE = ("pytest", "pytest-asyncio", "pyyaml", "hypothesis")
+
+LATER = "tests/unit/scheduler/test_drain.py::test_tasks_that_may_run_there_alone_are_told[tuple]"
+"""Keys were texts then."""
 
 
 WITHOUT_CHECK_IDLE = "2023.3.0"
@@ -30,6 +33,14 @@ def test_the_hand_over_works_with_the_oldest_dask(tmp_path: Path) -> None:
     """All of its tests, in an environment of their own."""
     environment = made(tmp_path, OLDEST, *BESIDE)
     report = passes(environment, "-W", "ignore", "tests/integration/test_handover.py")
+    assert " passed" in report
+    assert "skipped" not in report
+
+
+def test_drains_work_with_the_oldest_dask(tmp_path: Path) -> None:
+    """All of their tests: its scheduler moves, refuses and forgets as the newest one does."""
+    environment = made(tmp_path, OLDEST, *BESIDE)
+    report = passes(environment, "-W", "ignore", "tests/unit/scheduler/test_drain.py", "--deselect", LATER)
     assert " passed" in report
     assert "skipped" not in report
 

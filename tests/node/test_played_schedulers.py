@@ -160,3 +160,14 @@ def test_workers_that_are_refused_stay_until_they_are_not(scene: Scene) -> None:
     scene.scheduler_is(refuses=[])
     assert scene.stay(2) < workers
     scene.nobody_was_cut_off(2)
+
+
+def test_others_leave_in_the_place_of_those_that_are_refused(scene: Scene) -> None:
+    """As with actors: they hold nothing, and would be the first to go."""
+    workers = scene.begin(4)
+    kept, others = workers[:2], workers[2:]
+    scene.are(others, data=[1_000])
+    scene.scheduler_is(refuses=kept)
+    scene.scale(2)
+    assert scene.stay(2) == set(kept)
+    scene.nobody_was_cut_off(2)

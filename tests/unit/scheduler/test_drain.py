@@ -282,7 +282,7 @@ async def test_two_retirements_at_once_leave_a_worker_out_of_service(partner: St
     assert await scheduler.scene("gather") == {"key-0": 0, "key-1": 1, "key-2": 2}
 
 
-@pytest.mark.parametrize("key", ["one", ("x", 0)])
+@pytest.mark.parametrize("key", ["one", ("x", 0)], ids=["text", "tuple"])
 async def test_tasks_that_may_run_there_alone_are_told(partner: Start, tmp_path: Path, key: Key) -> None:
     """They wait for a worker that does not come back; the others run elsewhere."""
     scheduler = await partner(2)
