@@ -91,6 +91,7 @@ def test_the_hand_over_fits_into_the_grace_period(spec: Manifest, grace: object,
     [
         (["dask-worker"], "--preload-nanny", handover.of_nanny(45)),
         (["dask", "worker", "--preload", "x"], "--preload-nanny", handover.of_nanny(45)),
+        (["dask", "worker", "--preload-nanny", "mine"], "--preload-nanny", handover.of_nanny(45)),
         (["dask", "worker", "--no-nanny"], "--preload", handover.of_worker(45, load_configured=True)),
         (
             ["dask", "worker", "--no-nanny", "--preload", "x"],
@@ -104,6 +105,13 @@ def test_which_process_hands_over(args: list[str], option: str, text: str) -> No
     (container,) = _pod_of(_worker(args=args))["spec"]["containers"]
     assert container["args"][:4] == ["dask", "worker", option, text]
     assert container["args"][4:] == args[1 + (args[0] == "dask") :]
+
+
+def test_what_a_user_does_before_the_end_is_kept() -> None:
+    """A ``preStop`` of their own runs before SIGTERM, within the same grace period."""
+    lifecycle = {"preStop": {"exec": {"command": ["save"]}}}
+    (container,) = _pod_of(_worker(lifecycle=lifecycle))["spec"]["containers"]
+    assert container["lifecycle"] == lifecycle
 
 
 def test_a_container_that_does_not_start_a_worker_gets_the_environment_alone() -> None:
