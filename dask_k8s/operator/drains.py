@@ -208,7 +208,9 @@ class Drains:
         if each.told.state is Drain.UNDER_WAY:
             sizes = [at.left[worker] for worker in workers if worker in at.left]
             left = sum(sizes) if len(sizes) == len(workers) else None
-            self._tell(each, Drained(state=Drain.UNDER_WAY, left=left, silent=at.silent))
+            moved = left is not None and (each.told.left is None or left < each.told.left)
+            when = datetime.now(UTC) if moved else each.told.moved
+            self._tell(each, Drained(state=Drain.UNDER_WAY, left=left, silent=at.silent, moved=when))
 
     def _ended(self, cluster: _Cluster, each: _Drain, told: Drained) -> None:
         uid = each.pod.uid or ""

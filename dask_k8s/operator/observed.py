@@ -55,12 +55,15 @@ class Drained:
         Bytes that still lie on the worker, for a drain that takes long; None where nobody knows.
     silent
         Why nobody knows how far it has come: the scheduler does not answer.
+    moved
+        When less was left than at the look before.
     """
 
     state: Drain
     why: str = ""
     left: int | None = None
     silent: str = ""
+    moved: datetime | None = None
 
 
 @value

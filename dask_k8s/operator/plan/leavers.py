@@ -86,7 +86,10 @@ def drained(observed: ObservedGroup, cluster: Ref, replicas: int, timeout: int, 
     marked = [worker for worker in observed.workers if worker.retiring_since and worker.phase is not Phase.LEAVING]
     going = [worker for worker in marked if may_go(worker, replicas, timeout, now)]
     waiting = [worker for worker in marked if worker not in going and worker.drain is None]
-    yield from (Delete(target=worker.ref, grace=DRAINED_GRACE) for worker in going)
+    for worker in going:
+        holds_nothing = worker.drain is Drain.EMPTY or worker.phase is Phase.ENDED
+        # One that is given up may hand over a part of its data yet, by itself.
+        yield Delete(target=worker.ref, grace=DRAINED_GRACE if holds_nothing else None)
     for until in sorted({deadline(worker, timeout) for worker in waiting}):
         together = frozenset(worker.ref for worker in waiting if deadline(worker, timeout) == until)
         yield Retire(cluster=cluster, workers=together, until=until)
@@ -99,11 +102,18 @@ def may_go(worker: Worker, replicas: int, timeout: int, now: datetime) -> bool:
     """
     if worker.drain is Drain.EMPTY or worker.phase is Phase.ENDED:
         return True
-    return replicas == 0 and worker.retiring_since is not None and now >= deadline(worker, timeout)
+    return replicas == 0 and worker.retiring_since is not None and now >= given_up_at(worker, timeout)
+
+
+def given_up_at(worker: Worker, timeout: int) -> datetime:
+    """When a marked worker's data is given up, where nobody is to stay: not while it moves to other groups."""
+    moved = worker.drained.moved if worker.drained is not None else None
+    until = deadline(worker, timeout)
+    return until if moved is None else max(until, moved + timedelta(seconds=timeout))
 
 
 def deadline(worker: Worker, timeout: int) -> datetime:
-    """When the time of a marked worker's drain is over."""
+    """When the time of the tasks on a marked worker is over."""
     assert worker.retiring_since is not None
     return worker.retiring_since + timedelta(seconds=timeout)
 

@@ -118,5 +118,5 @@ def _deadlines(
     if ends.last is not None:
         candidates += [w.created + replacement.EARLY for w in observed.workers if w.phase is Phase.READY]
     if group.worker.replicas == 0:
-        candidates += [leavers.deadline(w, group.worker.drain_timeout) for w in observed.workers if w.retiring_since]
+        candidates += [leavers.given_up_at(w, group.worker.drain_timeout) for w in observed.workers if w.retiring_since]
     yield from (moment for moment in candidates if moment > now)

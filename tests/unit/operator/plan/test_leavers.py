@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 
 from dask_k8s.operator.actions import Ask, Delete, Question
-from dask_k8s.operator.observed import Drain, ObservedGroup, Phase
+from dask_k8s.operator.observed import Drain, Drained, ObservedGroup, Phase
 from dask_k8s.operator.plan.worker_group import plan
-from tests.unit.given import NOW, group, observed, worker
+from tests.unit.given import NOW, group, later, observed, worker
 from tests.unit.operator.plan.words import SILENT, STALE, deeds, order, retiring
 
 a, b, c = worker("a"), worker("b"), worker("c")
 pending = worker("p", Phase.PENDING)
+MOVING = Drained(state=Drain.UNDER_WAY, left=1 << 30, moved=later(-59))
 starting = worker("e", Phase.EXPECTED)
 
 CHOICES = [
@@ -143,7 +144,21 @@ DRAINS = [
         "with none to stay it goes once its time is over",
         0,
         observed(retiring("b", Drain.REFUSED, since=-60)),
-        ["delete b within 2 s"],
+        ["delete b"],
+        False,
+    ),
+    (
+        "but not while its data moves, to workers of other groups",
+        0,
+        observed(retiring("b", drained=MOVING, since=-600)),
+        [],
+        False,
+    ),
+    (
+        "unless it has stopped moving for that time",
+        0,
+        observed(retiring("b", drained=replace(MOVING, moved=later(-60)), since=-600)),
+        ["delete b"],
         False,
     ),
     ("and not before", 0, observed(retiring("b", Drain.REFUSED, since=-59)), [], False),
