@@ -144,18 +144,20 @@ class Scaling:
         with Progress(f"Worker group {meta['name']}", quiet=quiet) as progress:
             progress.begin("Workers hand over their data")
             try:
-                async with asyncio.timeout(limit):
-                    await self._workers_left(group, progress)
+                async with asyncio.timeout(limit) as within:
+                    await self._workers_left(group, progress, within, limit)
             except TimeoutError:
                 logger.warning(
-                    "The worker group %s is deleted though workers are left after %d s.", meta["name"], limit
+                    "The worker group %s is deleted though workers are left: nothing moved for %d s.",
+                    meta["name"],
+                    limit,
                 )
         with suppress(Missing, Conflict):  # it is gone; a conflict says that another one has its name
             await self._client.delete(DASK_WORKER_GROUP, self._namespace, meta["name"], uid=meta["uid"])
 
-    async def _workers_left(self, group: Manifest, progress: Progress) -> None:
-        """Until the operator says that no worker is there, of the group as it is now."""
-        meta = group["metadata"]
+    async def _workers_left(self, group: Manifest, progress: Progress, within: asyncio.Timeout, seconds: float) -> None:
+        """Until the operator says that no worker is there, of the group as it is now; what moves, renews the time."""
+        meta, before = group["metadata"], ""
         while True:
             try:
                 there = await self._client.get(DASK_WORKER_GROUP, self._namespace, meta["name"])
@@ -167,7 +169,12 @@ class Scaling:
             if status.get("observedGeneration", 0) >= meta["generation"]:
                 if not status["replicas"]:
                     return
-                progress.tell(f"{status['replicas']} of them are left")
+                draining = [each["message"] for each in status["conditions"] if each["type"] == "Progressing"]
+                told = " ".join([f"{status['replicas']} of them are left.", *draining]).strip()
+                if told != before:
+                    before = told
+                    within.reschedule(asyncio.get_running_loop().time() + seconds)
+                progress.tell(told)
             await asyncio.sleep(LOOK_AT_GROUP)
 
     async def adapt(self, minimum: int, maximum: int | None) -> None:

@@ -114,8 +114,8 @@ class WorkersCluster(SubscribedCluster):
         """Take a group away, and nothing with it: its workers hand over their data and end what they compute first.
 
         Deleting a DaskWorkerGroup deletes its Pods at once. So it is scaled to 0, and deleted once its workers have
-        left, at the latest a little after its ``drainTimeout`` (60 s unless set); what is not done by then is told.
-        Returns when the group is deleted. What no worker of another group has room for is lost.
+        left, at the latest when nothing has moved for a little more than its ``drainTimeout`` (60 s unless set); a
+        warning says where some are left. Returns when the group is deleted. What no worker of another group has room for is lost.
 
         Parameters
         ----------
