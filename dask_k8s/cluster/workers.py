@@ -115,7 +115,7 @@ class WorkersCluster(SubscribedCluster):
 
         Deleting a DaskWorkerGroup deletes its Pods at once. So it is scaled to 0, and deleted once its workers have
         left, at the latest when nothing has moved for a little more than its ``drainTimeout`` (60 s unless set); a
-        warning says where some are left. Returns when the group is deleted. What no worker of another group has room for is lost.
+        warning says where some are left. Returns when the group is deleted. What has room nowhere else is lost.
 
         Parameters
         ----------
