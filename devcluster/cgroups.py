@@ -8,6 +8,9 @@ from pathlib import Path
 
 from devcluster.processes import wait_for
 
+WEIGHTS = {"cpu.shares": 1024, "cpu.weight": 100}
+"""What a single process of the machine weighs, in either version: a node with all its Pods must not weigh as little."""
+
 
 def hierarchies() -> Iterator[Path]:
     """Where cgroups are mounted, of either version."""
@@ -25,6 +28,9 @@ def make(name: str) -> None:
         for setting in ("cpuset.cpus", "cpuset.mems"):  # version 1 lets no process in while they are empty
             if (folder / setting).exists() and not (folder / setting).read_text().strip():
                 (folder / setting).write_text((hierarchy / setting).read_text())
+        for setting, of_one in WEIGHTS.items():
+            if (folder / setting).exists():
+                (folder / setting).write_text(str(of_one * (os.cpu_count() or 1)))
 
 
 def remove(name: str) -> None:

@@ -22,8 +22,12 @@ The scripts run under the image's own Python, which may be as old as 3.8, and ag
 
 from __future__ import annotations
 
-GRACE_PERIOD = 60
-"""Seconds between SIGTERM and SIGKILL, unless the user set ``terminationGracePeriodSeconds``."""
+GRACE_PERIOD = 300
+"""Seconds between SIGTERM and SIGKILL, unless the user set ``terminationGracePeriodSeconds``.
+
+A worker that is done ends at once, so this is for those that hold much, or share their node with many: 5,400 values
+were not moved within 45 s on a machine that had ten times more to do than it could.
+"""
 
 _SHARE = 0.75  # of the grace period; the rest is for what follows: closing connections and the interpreter's end
 
@@ -102,7 +106,9 @@ async def dask_teardown(nanny):
             os.kill(pid, signal.SIGCONT)
         if step % 25 == 6 and await scheduler_is_gone(nanny):
             break
-    if not leaving.done() or leaving.exception() is not None:
+    if not leaving.done() and nanny.is_alive():
+        log.warning("Data was not handed over in whole: it took longer than {limit} s, or the scheduler is gone")
+    elif not leaving.done() or leaving.exception() is not None:
         log.warning("Data was not handed over: the scheduler does not answer")
     elif not starting and not leaving.result() and await is_known(nanny):
         log.warning("Data was not handed over: no other worker can take it")

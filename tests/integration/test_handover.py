@@ -214,7 +214,7 @@ def test_a_worker_that_was_drained_before_ends_without_a_warning(
     client.retire_workers(workers=[_workers(client)[name]], close_workers=False, remove=True)
     terminate(drained, through_group=False)
     drained.wait(SECONDS)
-    assert "not handed over" not in processes.log(name)
+    assert "WARNING - Data was not handed over" not in processes.log(name)
     assert client.gather(futures) == [f"value {index}" for index in range(KEYS)]
 
 

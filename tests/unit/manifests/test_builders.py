@@ -72,11 +72,11 @@ def test_init_containers_and_all_other_fields_are_passed_through() -> None:
 @pytest.mark.parametrize(
     ("spec", "grace", "limit"),
     [
-        ({}, 60, 45),
-        ({"terminationGracePeriodSeconds": 300}, 300, 225),
+        ({}, 300, 225),
+        ({"terminationGracePeriodSeconds": 60}, 60, 45),
         ({"terminationGracePeriodSeconds": 0}, 0, 1),
         ({"terminationGracePeriodSeconds": 1}, 1, 1),
-        ({"terminationGracePeriodSeconds": "soon"}, "soon", 45),
+        ({"terminationGracePeriodSeconds": "soon"}, "soon", 225),
     ],
 )
 def test_the_hand_over_fits_into_the_grace_period(spec: Manifest, grace: object, limit: int) -> None:
@@ -89,14 +89,14 @@ def test_the_hand_over_fits_into_the_grace_period(spec: Manifest, grace: object,
 @pytest.mark.parametrize(
     ("args", "option", "text"),
     [
-        (["dask-worker"], "--preload-nanny", handover.of_nanny(45)),
-        (["dask", "worker", "--preload", "x"], "--preload-nanny", handover.of_nanny(45)),
-        (["dask", "worker", "--preload-nanny", "mine"], "--preload-nanny", handover.of_nanny(45)),
-        (["dask", "worker", "--no-nanny"], "--preload", handover.of_worker(45, load_configured=True)),
+        (["dask-worker"], "--preload-nanny", handover.of_nanny(225)),
+        (["dask", "worker", "--preload", "x"], "--preload-nanny", handover.of_nanny(225)),
+        (["dask", "worker", "--preload-nanny", "mine"], "--preload-nanny", handover.of_nanny(225)),
+        (["dask", "worker", "--no-nanny"], "--preload", handover.of_worker(225, load_configured=True)),
         (
             ["dask", "worker", "--no-nanny", "--preload", "x"],
             "--preload",
-            handover.of_worker(45, load_configured=False),
+            handover.of_worker(225, load_configured=False),
         ),
     ],
 )
@@ -122,9 +122,9 @@ def test_a_container_that_does_not_start_a_worker_gets_the_environment_alone() -
 
 
 TEXTS = {
-    "nanny": handover.of_nanny(45),
-    "worker": handover.of_worker(45, load_configured=True),
-    "worker with preloads": handover.of_worker(45, load_configured=False),
+    "nanny": handover.of_nanny(225),
+    "worker": handover.of_worker(225, load_configured=True),
+    "worker with preloads": handover.of_worker(225, load_configured=False),
 }
 
 
