@@ -35,11 +35,12 @@ FIRST_PAUSE = 0.5
 PARALLEL = 4
 """Drains of one cluster at a time; what is marked meanwhile is drained together after that."""
 
-MOST = 64
+MOST = 128
 """Drains of one operator at a time, with at most two connections each."""
 
 DOUBLINGS = 5
-"""How often the time until a refused drain is tried again is doubled: what holds an actor may hold it for days."""
+"""How often the time is doubled until a drain is tried again that was refused though there was room: what has an actor
+may hold it for days."""
 
 UNCLEAR = "Several Pods share its address, and workers there have other names than their Pods: nobody can tell whose."
 
@@ -66,12 +67,10 @@ class _Cluster:
     """What is drained in one cluster."""
 
     ref: Ref
-    drains: dict[str, _Drain] = field(default_factory=dict)
     waiting: list[_Drain] = field(default_factory=list)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    refusals: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    stranded: dict[Key, frozenset[Task]] = field(default_factory=dict)
-    watching: set[asyncio.Task[None]] = field(default_factory=set)
+    stranded: set[Key] = field(default_factory=set)
+    watching: asyncio.Task[None] | None = None
 
 
 class Drains:
@@ -89,6 +88,9 @@ class Drains:
         self._wake = wake
         self._caches = caches
         self._clusters: dict[str, _Cluster] = {}
+        self._drains: dict[str, _Drain] = {}
+        self._refusals: dict[str, int] = defaultdict(int)
+        self._stranded: dict[Key, frozenset[Task]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._places = asyncio.Semaphore(MOST)
         caches.pods.on(self._on_pod)
@@ -102,7 +104,8 @@ class Drains:
                 await asyncio.Event().wait()
             finally:
                 self._group = None
-                self._clusters.clear()
+                for each in (self._clusters, self._drains, self._refusals, self._stranded):
+                    each.clear()
 
     def begin(self, key: Key, retire: Retire) -> None:
         """Begin to drain workers; none of them twice at a time."""
@@ -111,9 +114,9 @@ class Drains:
         cluster = self._clusters.setdefault(retire.cluster.uid or "", _Cluster(ref=retire.cluster))
         for pod in retire.workers:
             uid = pod.uid or ""
-            if uid and (uid not in cluster.drains or self.of(pod) is None):
+            if uid and self.of(pod) is None:
                 begun = _Drain(pod=pod, key=key, until=retire.until, restarts=self._restarts(pod))
-                cluster.drains[uid] = begun
+                self._drains[uid] = begun
                 cluster.waiting.append(begun)
         if cluster.waiting and len(cluster.tasks) < PARALLEL:
             task = self._group.create_task(self._work(cluster))
@@ -122,16 +125,15 @@ class Drains:
 
     def of(self, pod: Ref) -> Drained | None:
         """What became of a worker's drain; nothing where its container was started again since: that is another one."""
-        for cluster in self._clusters.values():
-            if found := cluster.drains.get(pod.uid or ""):
-                other = found.told.state is Drain.EMPTY and self._restarts(pod) != found.restarts
-                return None if other else found.told
-        return None
+        found = self._drains.get(pod.uid or "")
+        if found is None:
+            return None
+        other = found.told.state is Drain.EMPTY and self._restarts(pod) != found.restarts
+        return None if other else found.told
 
     def stranded(self, key: Key) -> tuple[str, ...]:
         """Tasks that may run on workers alone that have left a group."""
-        found = (cluster.stranded.get(key, frozenset()) for cluster in self._clusters.values())
-        return tuple(sorted(str(task) for tasks in found for task in tasks))
+        return tuple(sorted(map(str, self._stranded.get(key, ()))))
 
     async def _work(self, cluster: _Cluster) -> None:
         """Drain what waits, and what comes to wait meanwhile."""
@@ -139,15 +141,15 @@ class Drains:
             first = cluster.waiting[0]
             batch = [each for each in cluster.waiting if each.until == first.until]
             cluster.waiting = [each for each in cluster.waiting if each.until != first.until]
-            async with self._places:
-                await self._drained(cluster, batch)
+            await self._drained(cluster, batch)
 
     async def _drained(self, cluster: _Cluster, batch: list[_Drain]) -> None:
         """Drain workers that were chosen together, however often that needs to be begun."""
         failures = 0
-        while rest := [each for each in batch if self._goes_on(cluster, each)]:
+        while rest := [each for each in batch if self._goes_on(each)]:
             try:
-                await self._drain(cluster, rest)
+                async with self._places:
+                    await self._drain(cluster, rest)
             except SchedulerError as error:
                 level = logging.INFO if failures == 0 else logging.DEBUG
                 logger.log(level, "A drain in %s/%s is begun again: %s", cluster.ref.namespace, cluster.ref.name, error)
@@ -166,7 +168,7 @@ class Drains:
             pods = list(self._caches.pods.by(CLUSTER, (cluster.ref.namespace, cluster.ref.name)))
             housing = housed(await order_of(rpc, pods), pods)
             for uid in housing.unclear & by_uid.keys():
-                self._ended(cluster, by_uid.pop(uid), Drained(state=Drain.REFUSED, why=UNCLEAR))
+                self._ended(by_uid.pop(uid), Drained(state=Drain.REFUSED, why=UNCLEAR))
             leaving = {uid: frozenset(member.address for member in housing.members.get(uid, ())) for uid in by_uid}
 
             def moving(at: drain.Moving) -> None:
@@ -178,31 +180,35 @@ class Drains:
                 async for result in results:
                     for uid, drained in result.items():
                         self._strand(cluster, by_uid[uid].key, drained.stranded)
-                        self._ended(cluster, by_uid[uid], _told(drained))
+                        self._ended(by_uid[uid], _told(drained))
 
     def _strand(self, cluster: _Cluster, key: Key, tasks: frozenset[Task]) -> None:
         """Tasks were left without a worker: they are looked at until they have one, or are gone."""
         if not tasks or self._group is None:
             return
-        watched = any(cluster.stranded.values())
-        cluster.stranded[key] = cluster.stranded.get(key, frozenset()) | tasks
-        if not watched:
-            task = self._group.create_task(self._watch_stranded(cluster))
-            cluster.watching.add(task)
-            task.add_done_callback(cluster.watching.discard)
+        self._stranded[key] = self._stranded.get(key, frozenset()) | tasks
+        cluster.stranded.add(key)
+        if cluster.watching is None or cluster.watching.done():
+            cluster.watching = self._group.create_task(self._watch_stranded(cluster))
 
     async def _watch_stranded(self, cluster: _Cluster) -> None:
-        while any(cluster.stranded.values()):
+        while cluster.stranded:
             await asyncio.sleep(self._timing.refused_drain)
             with contextlib.suppress(SchedulerError):
-                async with aclosing(await self._reach.connect(cluster.ref)) as connection:
-                    await self._look_at_stranded(cluster, SchedulerRpc(connection))
+                async with self._places, aclosing(await self._reach.connect(cluster.ref)) as connection:
+                    for key in tuple(cluster.stranded):
+                        await self._look_at_stranded(cluster, key, SchedulerRpc(connection))
 
-    async def _look_at_stranded(self, cluster: _Cluster, rpc: SchedulerRpc) -> None:
-        for key, tasks in cluster.stranded.items():
-            cluster.stranded[key] = await rpc.stranded(tasks) if tasks else tasks
-            if cluster.stranded[key] != tasks:
-                self._wake(key)
+    async def _look_at_stranded(self, cluster: _Cluster, key: Key, rpc: SchedulerRpc) -> None:
+        before = self._stranded.get(key, frozenset())
+        still = await rpc.stranded(before)
+        # Others may have come while the answer was on its way.
+        self._stranded[key] = still | (self._stranded.get(key, frozenset()) - before)
+        if not self._stranded[key]:
+            del self._stranded[key]
+            cluster.stranded.discard(key)
+        if still != before:
+            self._wake(key)
 
     def _moving(self, each: _Drain, workers: frozenset[str], at: drain.Moving) -> None:
         if each.told.state is Drain.UNDER_WAY:
@@ -212,13 +218,14 @@ class Drains:
             when = datetime.now(UTC) if moved else each.told.moved
             self._tell(each, Drained(state=Drain.UNDER_WAY, left=left, silent=at.silent, moved=when))
 
-    def _ended(self, cluster: _Cluster, each: _Drain, told: Drained) -> None:
+    def _ended(self, each: _Drain, told: Drained) -> None:
         uid = each.pod.uid or ""
-        if told.state is not Drain.EMPTY and uid in cluster.drains:
-            doublings: int = 1 << min(cluster.refusals[uid], DOUBLINGS)
-            cluster.refusals[uid] += 1
-            pause = self._timing.refused_drain * doublings
-            asyncio.get_running_loop().call_later(pause, self._forget, cluster, each)
+        if told.state is not Drain.EMPTY and uid in self._drains:
+            pause = self._timing.refused_drain
+            if told.why == drain.UNMOVABLE and told.state is Drain.REFUSED:
+                pause *= 1 << min(self._refusals[uid], DOUBLINGS)
+                self._refusals[uid] += 1
+            asyncio.get_running_loop().call_later(pause, self._forget, each)
         self._tell(each, told)
 
     def _tell(self, each: _Drain, told: Drained) -> None:
@@ -226,14 +233,14 @@ class Drains:
             each.told = told
             self._wake(each.key)
 
-    def _forget(self, cluster: _Cluster, refused: _Drain) -> None:
+    def _forget(self, refused: _Drain) -> None:
         """A refused drain may be tried again."""
-        if cluster.drains.get(refused.pod.uid or "") is refused:
-            del cluster.drains[refused.pod.uid or ""]
+        if self._drains.get(refused.pod.uid or "") is refused:
+            del self._drains[refused.pod.uid or ""]
             self._wake(refused.key)
 
-    def _goes_on(self, cluster: _Cluster, each: _Drain) -> bool:
-        return each.told.state is Drain.UNDER_WAY and cluster.drains.get(each.pod.uid or "") is each
+    def _goes_on(self, each: _Drain) -> bool:
+        return each.told.state is Drain.UNDER_WAY and self._drains.get(each.pod.uid or "") is each
 
     def _restarts(self, pod: Ref) -> int:
         found = self._caches.pods.get(pod.namespace, pod.name)
@@ -241,15 +248,20 @@ class Drains:
 
     def _on_pod(self, old: Manifest | None, new: Manifest | None) -> None:
         if new is None and old is not None:
-            for cluster in self._clusters.values():
-                cluster.drains.pop(old["metadata"]["uid"], None)
-                cluster.refusals.pop(old["metadata"]["uid"], None)
+            self._drains.pop(old["metadata"]["uid"], None)
+            self._refusals.pop(old["metadata"]["uid"], None)
 
     def _on_cluster(self, old: Manifest | None, new: Manifest | None) -> None:
         if new is None and old is not None:
             cluster = self._clusters.pop(old["metadata"]["uid"], None)
-            for task in (*cluster.tasks, *cluster.watching) if cluster else ():
-                task.cancel()
+            if cluster is not None:
+                self._end(cluster)
+
+    def _end(self, cluster: _Cluster) -> None:
+        for task in (*cluster.tasks, *([cluster.watching] if cluster.watching else [])):
+            task.cancel()
+        for key in cluster.stranded:
+            self._stranded.pop(key, None)
 
 
 def _told(drained: drain.Drained) -> Drained:
