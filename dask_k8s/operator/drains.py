@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import aclosing
@@ -19,7 +20,7 @@ from dask_k8s.kinds.value import Manifest, Ref
 from dask_k8s.operator.actions import Retire
 from dask_k8s.operator.caches import CLUSTER, Caches
 from dask_k8s.operator.engine.queue import Key
-from dask_k8s.operator.members import housed, order_of
+from dask_k8s.operator.members import Housing, housed, order_of
 from dask_k8s.operator.observed import Drain, Drained
 from dask_k8s.operator.pods import restart_count
 from dask_k8s.operator.reach import Reaches
@@ -42,6 +43,9 @@ DOUBLINGS = 5
 """How often the time is doubled until a drain is tried again that was refused though there was room: what has an actor
 may hold it for days."""
 
+ABSENCE = 2.0
+"""Seconds after which it has to be asked again whether a worker has joined."""
+
 UNCLEAR = "Several Pods share its address, and workers there have other names than their Pods: nobody can tell whose."
 
 
@@ -52,7 +56,9 @@ class _Drain:
     Parameters
     ----------
     restarts
-        How often its containers had been started again when it began: after another time it is another worker.
+        How often its containers had been started again when it began.
+    since
+        When it was told what became of it.
     """
 
     pod: Ref
@@ -60,6 +66,17 @@ class _Drain:
     until: datetime
     restarts: int
     told: Drained = field(default_factory=lambda: Drained(state=Drain.UNDER_WAY))
+    since: float = 0.0
+
+    def holds(self, restarts: int, now: float) -> bool:
+        """Whether what became of it is still so: a container that was started again is another worker."""
+        match self.told.state:
+            case Drain.EMPTY:
+                return restarts == self.restarts
+            case Drain.ABSENT:
+                return now - self.since <= ABSENCE
+            case _:
+                return True
 
 
 @dataclass(slots=True)
@@ -124,12 +141,9 @@ class Drains:
             task.add_done_callback(cluster.tasks.discard)
 
     def of(self, pod: Ref) -> Drained | None:
-        """What became of a worker's drain; nothing where its container was started again since: that is another one."""
+        """What became of a worker's drain; nothing where that is no longer so."""
         found = self._drains.get(pod.uid or "")
-        if found is None:
-            return None
-        other = found.told.state is Drain.EMPTY and self._restarts(pod) != found.restarts
-        return None if other else found.told
+        return found.told if found is not None and found.holds(self._restarts(pod), time.monotonic()) else None
 
     def stranded(self, key: Key) -> tuple[str, ...]:
         """Tasks that may run on workers alone that have left a group."""
@@ -165,11 +179,13 @@ class Drains:
         by_uid = {each.pod.uid or "": each for each in batch}
         async with aclosing(await self._reach.connect(cluster.ref)) as connection:
             rpc = SchedulerRpc(connection)
-            pods = list(self._caches.pods.by(CLUSTER, (cluster.ref.namespace, cluster.ref.name)))
-            housing = housed(await order_of(rpc, pods), pods)
+            housing = await self._housing(cluster.ref, rpc)
             for uid in housing.unclear & by_uid.keys():
                 self._ended(by_uid.pop(uid), Drained(state=Drain.REFUSED, why=UNCLEAR))
-            leaving = {uid: frozenset(member.address for member in housing.members.get(uid, ())) for uid in by_uid}
+            # At once, and not when the others are done: they may join at any moment, and be given data.
+            for uid in by_uid.keys() - housing.members.keys():
+                self._ended(by_uid.pop(uid), Drained(state=Drain.ABSENT))
+            leaving = {uid: frozenset(member.address for member in housing.members[uid]) for uid in by_uid}
 
             def moving(at: drain.Moving) -> None:
                 for uid, each in by_uid.items():
@@ -178,9 +194,16 @@ class Drains:
             drainage = drain.Drainage(rpc, lambda: self._reach.connect(cluster.ref), moving)
             async with aclosing(drainage.drain(leaving, timeout)) as results:
                 async for result in results:
+                    left = await self._housing(cluster.ref, rpc)
                     for uid, drained in result.items():
                         self._strand(cluster, by_uid[uid].key, drained.stranded)
-                        self._ended(by_uid[uid], _told(drained))
+                        # Another worker of the Pod may have joined meanwhile: then it is drained once more.
+                        if drained.refused is not None or uid not in left.members:
+                            self._ended(by_uid[uid], _told(drained))
+
+    async def _housing(self, cluster: Ref, rpc: SchedulerRpc) -> Housing:
+        pods = list(self._caches.pods.by(CLUSTER, (cluster.namespace, cluster.name)))
+        return housed(await order_of(rpc, pods), pods)
 
     def _strand(self, cluster: _Cluster, key: Key, tasks: frozenset[Task]) -> None:
         """Tasks were left without a worker: they are looked at until they have one, or are gone."""
@@ -220,7 +243,8 @@ class Drains:
 
     def _ended(self, each: _Drain, told: Drained) -> None:
         uid = each.pod.uid or ""
-        if told.state is not Drain.EMPTY and uid in self._drains:
+        each.since = time.monotonic()
+        if told.state in (Drain.REFUSED, Drain.STUCK) and uid in self._drains:
             pause = self._timing.refused_drain
             if told.why == drain.UNMOVABLE and told.state is Drain.REFUSED:
                 pause *= 1 << min(self._refusals[uid], DOUBLINGS)

@@ -37,6 +37,9 @@ class Drain(Enum):
 
     UNDER_WAY = auto()
     EMPTY = auto()
+    """Its data has moved, and its scheduler has forgotten it."""
+    ABSENT = auto()
+    """It has not joined, as of this moment."""
     REFUSED = auto()
     """It is in service again, until it is tried again."""
     STUCK = auto()

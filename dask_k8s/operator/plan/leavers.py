@@ -88,7 +88,7 @@ def drained(observed: ObservedGroup, cluster: Ref, replicas: int, timeout: int, 
     waiting = [worker for worker in marked if worker not in going and worker.drain is None]
     for worker in going:
         holds_nothing = worker.drain is Drain.EMPTY or worker.phase is Phase.ENDED
-        # One that is given up may hand over a part of its data yet, by itself.
+        # One that is given up may hand over a part of its data yet, by itself, and so may one that joins just now.
         yield Delete(target=worker.ref, grace=DRAINED_GRACE if holds_nothing else None)
     for until in sorted({deadline(worker, timeout) for worker in waiting}):
         together = frozenset(worker.ref for worker in waiting if deadline(worker, timeout) == until)
@@ -98,9 +98,9 @@ def drained(observed: ObservedGroup, cluster: Ref, replicas: int, timeout: int, 
 def may_go(worker: Worker, replicas: int, timeout: int, now: datetime) -> bool:
     """Whether a marked worker's Pod may be deleted.
 
-    It may when it is empty or has ended, or when nobody is to stay and its time is over.
+    It may when it is empty or has ended, or has not joined, or when nobody is to stay and its time is over.
     """
-    if worker.drain is Drain.EMPTY or worker.phase is Phase.ENDED:
+    if worker.drain in (Drain.EMPTY, Drain.ABSENT) or worker.phase is Phase.ENDED:
         return True
     return replicas == 0 and worker.retiring_since is not None and now >= given_up_at(worker, timeout)
 

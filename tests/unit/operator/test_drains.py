@@ -79,11 +79,29 @@ async def test_those_who_began_it_are_woken_when_it_is_over(talk: Talking, pods:
 
 
 async def test_a_pod_whose_worker_never_joined_is_empty(talk: Talking, pods: Pods) -> None:
-    """The scheduler knows of none, at this very moment."""
-    pods("worker-0", "new")
+    """The scheduler knows of none, at this very moment; those that are drained with it take their time."""
+    pods("worker-0", "worker-1", "new")
+    await talk.partner.scene("begin", count=2)
+    await talk.partner.scene("slow", what="retire_workers", seconds=1.5)
+    talk.drains.begin(OTHER, retire("new", "worker-0"))
+    assert await ended(talk, "new") == Drained(state=Drain.ABSENT)
+    assert talk.drains.of(ref("worker-0")) == Drained(state=Drain.UNDER_WAY), "nobody waits for the others"
+    await talk.until(lambda: talk.drains.of(ref("new")) is None)  # soon it may be otherwise
+
+
+async def test_a_worker_that_joins_while_its_pod_is_drained_is_drained_as_well(talk: Talking, pods: Pods) -> None:
+    """Several workers in one Pod need not join at a time."""
+    pods("worker", "other")
     await talk.partner.scene("begin", count=1)
-    talk.drains.begin(OTHER, retire("new"))
-    assert await ended(talk, "new") == Drained(state=Drain.EMPTY)
+    await talk.partner.scene("more", count=1, name="other")
+    await talk.partner.scene("slow", what="retire_workers", seconds=1.0)
+    talk.drains.begin(OTHER, retire("worker"))
+    while not await talk.partner.scene("calls", what="retire_workers"):
+        await asyncio.sleep(0.02)
+    await talk.partner.scene("more", count=1, name="worker-late")
+    await talk.partner.scene("more", count=1, name="worker")
+    assert await ended(talk, "worker") == Drained(state=Drain.EMPTY)
+    assert (await talk.partner.workers()).keys() == {"other-0", "worker-late-0"}
 
 
 async def test_a_worker_that_may_be_any_pods_is_nobodys_to_drain(talk: Talking, pods: Pods) -> None:

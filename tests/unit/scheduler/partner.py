@@ -133,9 +133,9 @@ class Scene:
         """What the scheduler takes a worker's status for."""
         self.scheduler.handle_worker_status_change(status, worker, "scene")
 
-    async def more(self, count: int) -> None:
-        """As many workers again."""
-        new = [Worker(self.scheduler.address, name=f"more-{index}", nthreads=1) for index in range(count)]
+    async def more(self, count: int, name: str = "more") -> None:
+        """So many workers more."""
+        new = [Worker(self.scheduler.address, name=f"{name}-{index}", nthreads=1) for index in range(count)]
         self.workers += await asyncio.gather(*new)
 
     def state(self) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def _lose_nothing(world: GroupWorld, made: Plan) -> None:
                 over = worker.retiring_since is not None and world.now >= worker.retiring_since + timedelta(
                     seconds=TIMEOUT
                 )
-                assert worker.drain is Drain.EMPTY or (world.group().worker.replicas == 0 and over)
+                assert worker.drain in (Drain.EMPTY, Drain.ABSENT) or (world.group().worker.replicas == 0 and over)
             assert worker.phase is not Phase.LEAVING
 
 

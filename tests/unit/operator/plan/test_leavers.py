@@ -132,6 +132,13 @@ DRAINS = [
     ),
     ("a drain under way is left alone", 1, observed(a, retiring("b", Drain.UNDER_WAY)), [], False),
     ("however long it takes, while others stay", 1, observed(a, retiring("b", Drain.UNDER_WAY, since=-600)), [], False),
+    (
+        "one that has not joined goes, with its own grace: it may join just now, and hand over by itself",
+        1,
+        observed(a, retiring("b", Drain.ABSENT)),
+        ["delete b"],
+        False,
+    ),
     ("an empty one is deleted at once", 1, observed(a, retiring("b", Drain.EMPTY)), ["delete b within 2 s"], False),
     (
         "the last holder of data stays past drainTimeout, while others are to stay",

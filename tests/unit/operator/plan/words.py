@@ -69,6 +69,7 @@ STATES = {
 DRAINS = {
     Drain.UNDER_WAY: "is being drained",
     Drain.EMPTY: "is drained",
+    Drain.ABSENT: "has not joined",
     Drain.REFUSED: "was refused",
     Drain.STUCK: "was refused and is out of service",
 }
