@@ -173,7 +173,9 @@ class Operator:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._election.keep())
             # What another one wrote last must be seen before the first write of ours.
-            await self.caches.listed_since(time.monotonic())
+            began = time.monotonic()
+            await self.caches.listed_since(began)
+            self._expectations.listed_all(began)
             self.serving.set()
             logger.info("Serving")
             group.create_task(self._schedulers.run())

@@ -12,7 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from dask_k8s.errors import SchedulerError
@@ -33,10 +33,10 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.5
 
-PARALLEL = 4
+PARALLEL = 16
 """Drains of one cluster at a time; what is marked meanwhile is drained together after that."""
 
-MOST = 128
+MOST = 512
 """Drains of one operator at a time, with at most two connections each."""
 
 DOUBLINGS = 5
@@ -46,7 +46,7 @@ may hold it for days."""
 ABSENCE = 2.0
 """Seconds after which it has to be asked again whether a worker has joined."""
 
-UNCLEAR = "Several Pods share its address, and workers there have other names than their Pods: nobody can tell whose."
+UNCLEAR = "There are workers of which nobody can tell whose they are: start them with --name $(DASK_WORKER_NAME)."
 
 
 @dataclass(slots=True)
@@ -61,11 +61,12 @@ class _Drain:
         When it was told what became of it.
     """
 
+    cluster: str
     pod: Ref
     key: Key
     until: datetime
     restarts: int
-    told: Drained = field(default_factory=lambda: Drained(state=Drain.UNDER_WAY))
+    told: Drained
     since: float = 0.0
 
     def holds(self, restarts: int, now: float) -> bool:
@@ -84,6 +85,7 @@ class _Cluster:
     """What is drained in one cluster."""
 
     ref: Ref
+    pods: set[str] = field(default_factory=set)
     waiting: list[_Drain] = field(default_factory=list)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     stranded: set[Key] = field(default_factory=set)
@@ -132,8 +134,16 @@ class Drains:
         for pod in retire.workers:
             uid = pod.uid or ""
             if uid and self.of(pod) is None:
-                begun = _Drain(pod=pod, key=key, until=retire.until, restarts=self._restarts(pod))
+                begun = _Drain(
+                    cluster=retire.cluster.uid or "",
+                    pod=pod,
+                    key=key,
+                    until=retire.until,
+                    restarts=self._restarts(pod),
+                    told=Drained(state=Drain.UNDER_WAY, moved=datetime.now(UTC)),
+                )
                 self._drains[uid] = begun
+                cluster.pods.add(uid)
                 cluster.waiting.append(begun)
         if cluster.waiting and len(cluster.tasks) < PARALLEL:
             task = self._group.create_task(self._work(cluster))
@@ -167,8 +177,8 @@ class Drains:
             except SchedulerError as error:
                 level = logging.INFO if failures == 0 else logging.DEBUG
                 logger.log(level, "A drain in %s/%s is begun again: %s", cluster.ref.namespace, cluster.ref.name, error)
-                for each in rest:
-                    self._tell(each, Drained(state=Drain.UNDER_WAY, silent=str(error) or type(error).__name__))
+                for each in filter(self._goes_on, rest):
+                    self._tell(each, replace(each.told, silent=str(error) or type(error).__name__))
                 doublings: int = 1 << min(failures, 10)
                 await asyncio.sleep(min(self._timing.silence, FIRST_PAUSE * doublings))
                 failures += 1
@@ -195,8 +205,8 @@ class Drains:
             async with aclosing(drainage.drain(leaving, timeout)) as results:
                 async for result in results:
                     left = await self._housing(cluster.ref, rpc)
+                    self._strand(cluster, batch[0].key, drainage.stranded)
                     for uid, drained in result.items():
-                        self._strand(cluster, by_uid[uid].key, drained.stranded)
                         # Another worker of the Pod may have joined meanwhile: then it is drained once more.
                         if drained.refused is not None or uid not in left.members:
                             self._ended(by_uid[uid], _told(drained))
@@ -259,7 +269,7 @@ class Drains:
 
     def _forget(self, refused: _Drain) -> None:
         """A refused drain may be tried again."""
-        if self._drains.get(refused.pod.uid or "") is refused:
+        if self._drains.get(refused.pod.uid or "") is refused and not self._goes_on(refused):
             del self._drains[refused.pod.uid or ""]
             self._wake(refused.key)
 
@@ -272,7 +282,9 @@ class Drains:
 
     def _on_pod(self, old: Manifest | None, new: Manifest | None) -> None:
         if new is None and old is not None:
-            self._drains.pop(old["metadata"]["uid"], None)
+            drained = self._drains.pop(old["metadata"]["uid"], None)
+            if drained is not None and (cluster := self._clusters.get(drained.cluster)):
+                cluster.pods.discard(old["metadata"]["uid"])
             self._refusals.pop(old["metadata"]["uid"], None)
 
     def _on_cluster(self, old: Manifest | None, new: Manifest | None) -> None:
@@ -286,9 +298,11 @@ class Drains:
             task.cancel()
         for key in cluster.stranded:
             self._stranded.pop(key, None)
+        for uid in cluster.pods:
+            self._drains.pop(uid, None)
 
 
-def _told(drained: drain.Drained) -> Drained:
+def _told(drained: drain.Outcome) -> Drained:
     if drained.refused is None:
         return Drained(state=Drain.EMPTY)
     return Drained(state=Drain.STUCK if drained.stuck else Drain.REFUSED, why=drained.refused)

@@ -2,7 +2,8 @@
 
 A Pod may have several workers (``--nworkers``), and a worker any name. Pods on their node's own network share its
 address, and a worker may announce another address than its Pod's: then its name decides, which is its Pod's, with a
-number behind it where there are several. Workers of no Pod joined by hand.
+number behind it where there are several. A worker of no Pod joined by hand; or it announces an address that is not its
+Pod's, and nobody gave it a name. So while there is one, a Pod that runs and seems to have no worker may have that one.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Housing:
     members
         The workers of each Pod by its uid, in the order in which they were given.
     unclear
-        Pods that share an address at which there is a worker that may be any of theirs.
+        Pods that may have a worker of which nobody can tell whose it is.
     """
 
     members: Mapping[str, tuple[Member, ...]]
@@ -60,13 +61,14 @@ def names_needed(addresses: Iterable[str], pods: Iterable[Manifest]) -> bool:
     return any(there[host_of(address)] != 1 for address in addresses)
 
 
-def housed(members: Sequence[Member], pods: Iterable[Manifest]) -> Housing:
+def housed(members: Sequence[Member], pods: Collection[Manifest]) -> Housing:
     """The workers of each Pod."""
     by_name, by_host = dict[str, str](), defaultdict[str, list[str]](list)
     for pod in pods:
         by_name[pod["metadata"]["name"]] = pod["metadata"]["uid"]
         if host := _host(pod):
             by_host[host].append(pod["metadata"]["uid"])
+    running = [pod["metadata"]["uid"] for pod in pods if pod["status"].get("phase") == "Running"]
     found, unclear = defaultdict[str, list[Member]](list), set[str]()
     for member in members:
         at = by_host.get(host_of(member.address), [])
@@ -74,7 +76,7 @@ def housed(members: Sequence[Member], pods: Iterable[Manifest]) -> Housing:
         if uid is not None:
             found[uid].append(member)
         else:
-            unclear.update(at)
+            unclear.update(at or running)
     return Housing(
         members={uid: tuple(workers) for uid, workers in found.items()}, unclear=frozenset(unclear.difference(found))
     )

@@ -11,14 +11,18 @@ from typing import TypeAlias
 from dask_k8s.errors import SchedulerError, SchedulerSilent
 from dask_k8s.kinds.value import value
 from dask_k8s.scheduler.connection import Connection
-from dask_k8s.scheduler.facts import Key
+from dask_k8s.scheduler.facts import Key, WorkerFacts
 from dask_k8s.scheduler.rpc import SchedulerRpc
 
 POLL = 0.25
-"""Seconds between two looks at what is assigned to workers that leave."""
+SLOWEST_POLL = 2.0
+"""Seconds between two looks at what is assigned to workers that leave, at first and later: each names all tasks."""
 
 FIRST_LOOK = 1.0
 """Seconds after which a look is taken at how far the moving has come: most drains are over by then."""
+
+PATIENCE = 3
+"""Looks that show none of the workers leaving, after which the reply counts as lost: it may be on its way."""
 
 DEAF = 30.0
 """Seconds without an answer to such looks after which the call that moves the data counts as lost."""
@@ -34,7 +38,7 @@ Leaving: TypeAlias = Mapping[str, frozenset[str]]
 
 
 @value
-class Drained:
+class Outcome:
     """What became of one of those that leave.
 
     Parameters
@@ -44,13 +48,10 @@ class Drained:
     stuck
         Whether a refused one was left out of service by its scheduler, which happens where two retirements of one
         worker overlap.
-    stranded
-        Tasks that were assigned to it and have nowhere to run any more, since they may run on it alone.
     """
 
     refused: str | None = None
     stuck: bool = False
-    stranded: frozenset[Key] = frozenset()
 
 
 @value
@@ -83,6 +84,11 @@ class Drainage:
         Opens another connection, to look how far that call has come; not used by short ones.
     told
         Called with what such a look has shown.
+
+    Attributes
+    ----------
+    stranded
+        Tasks that were assigned to those that left and have nowhere to run any more, since they may run there alone.
     """
 
     def __init__(
@@ -91,8 +97,9 @@ class Drainage:
         self._rpc = rpc
         self._beside = beside
         self._told = told
+        self.stranded: frozenset[Key] = frozenset()
 
-    async def drain(self, leaving: Leaving, timeout: float) -> AsyncGenerator[Mapping[str, Drained], None]:
+    async def drain(self, leaving: Leaving, timeout: float) -> AsyncGenerator[Mapping[str, Outcome], None]:
         """What became of those that leave, as it becomes known: those without work go before those with some.
 
         Tasks that still run at the end of the time-out are run again elsewhere, without suspicion.
@@ -113,7 +120,7 @@ class Drainage:
         rest = {name: workers for name, workers in leaving.items() if workers <= moved}
         if others := leaving.keys() - rest.keys():
             yield _told(leaving, others, refused)
-        heartbeats = _Heartbeats(loop.time())
+        heartbeats, pause = _Heartbeats(loop.time()), POLL
         while rest:
             over = loop.time() >= until
             quiet = rest if over else await self._quiet(rest, heartbeats)
@@ -121,7 +128,8 @@ class Drainage:
                 yield await self._removed(quiet)
                 rest = {name: workers for name, workers in rest.items() if name not in quiet}
             elif rest:
-                await asyncio.sleep(max(0.0, min(POLL, until - loop.time())))
+                await asyncio.sleep(max(0.0, min(pause, until - loop.time())))
+                pause = min(SLOWEST_POLL, pause * 1.2)
 
     async def _quiet(self, leaving: Leaving, heartbeats: _Heartbeats) -> Leaving:
         """Those of them on whose workers nothing runs."""
@@ -130,19 +138,15 @@ class Drainage:
         busy -= await heartbeats.idle(self._rpc, busy)
         return {name: workers for name, workers in leaving.items() if not workers & busy}
 
-    async def _removed(self, leaving: Leaving) -> Mapping[str, Drained]:
+    async def _removed(self, leaving: Leaving) -> Mapping[str, Outcome]:
         """Results that came after the first reply lie on the worker that they were computed on: they move now."""
-        assigned = await self._rpc.assigned(_addresses(leaving.values()))
-        _, refused = await self._retire(_addresses(leaving.values()), remove=True)
-        waiting = frozenset(key for keys in assigned.values() for key in keys)
-        stranded = await self._rpc.stranded(waiting) if waiting else frozenset()
-        where = {
-            name: frozenset(key for worker in workers for key in assigned.get(worker, ())) & stranded
-            for name, workers in leaving.items()
-        }
-        return _told(leaving, leaving, refused, where)
+        addresses = _addresses(leaving.values())
+        waiting = await self._rpc.assigned(addresses)
+        _, refused = await self._retire(addresses, remove=True)
+        self.stranded |= await self._rpc.stranded(waiting) if waiting else frozenset()
+        return _told(leaving, leaving, refused)
 
-    async def _retire(self, workers: frozenset[str], *, remove: bool) -> tuple[frozenset[str], Mapping[str, Drained]]:
+    async def _retire(self, workers: frozenset[str], *, remove: bool) -> tuple[frozenset[str], Mapping[str, Outcome]]:
         """Those that are retired, or gone, and what became of the rest."""
         if not workers:
             return workers, {}
@@ -160,20 +164,29 @@ class Drainage:
             return await retiring
         finally:
             retiring.cancel()
+            await asyncio.wait([retiring])
 
     async def _look_on(self, retiring: asyncio.Future[frozenset[str]], workers: frozenset[str]) -> None:
         """Tell how far it has come, until it has."""
         loop = asyncio.get_running_loop()
-        heard = loop.time()
+        heard, at_rest = loop.time(), 0
         while not retiring.done():
             try:
                 async with aclosing(await self._beside()) as connection:
                     rpc = SchedulerRpc(connection)
                     while not retiring.done():
-                        left, pause = await _left(rpc, workers)
+                        there = (await rpc.identity()).workers
                         heard = loop.time()
-                        self._told(Moving(left=left))
-                        await asyncio.wait([retiring], timeout=pause)
+                        at_rest = at_rest + 1 if _at_rest(there, workers) else 0
+                        if at_rest > PATIENCE:
+                            break
+                        self._told(Moving(left=_left(there, workers)))
+                        await asyncio.wait([retiring], timeout=max(FIRST_LOOK, _interval(len(there))))
+                if at_rest > PATIENCE:
+                    # It was done long ago, or another scheduler answers: the reply was lost with its connection.
+                    raise _ReplyLost("retire_workers: no answer, though none of them leaves any more")
+            except _ReplyLost:
+                raise
             except SchedulerError as error:
                 if loop.time() - heard > DEAF:
                     raise SchedulerSilent(f"retire_workers: no answer, nor to anything else: {error}") from error
@@ -188,21 +201,19 @@ def _addresses(groups: Iterable[frozenset[str]]) -> frozenset[str]:
 def _told(
     leaving: Leaving,
     names: Iterable[str],
-    refused: Mapping[str, Drained],
-    stranded: Mapping[str, frozenset[Key]] | None = None,
-) -> Mapping[str, Drained]:
+    refused: Mapping[str, Outcome],
+) -> Mapping[str, Outcome]:
     """By who leaves, from what became of single workers: one of them that was refused holds the others back."""
     found = {}
     for name in names:
         told = [refused[worker] for worker in leaving[name] if worker in refused]
         # Where one of several is left, the others are out of service: retired, and not removed.
         stuck = any(each.stuck for each in told) or 0 < len(told) < len(leaving[name])
-        lost = (stranded or {}).get(name, frozenset())
-        found[name] = Drained(refused=told[0].refused if told else None, stuck=stuck, stranded=lost)
+        found[name] = Outcome(refused=told[0].refused if told else None, stuck=stuck)
     return found
 
 
-async def _refused(rpc: SchedulerRpc, asked: Collection[str], done: Collection[str]) -> Mapping[str, Drained]:
+async def _refused(rpc: SchedulerRpc, asked: Collection[str], done: Collection[str]) -> Mapping[str, Outcome]:
     """Why the rest was not done; a worker that is gone has nothing that could be kept."""
     rest = frozenset(asked).difference(done)
     if not rest:
@@ -211,7 +222,7 @@ async def _refused(rpc: SchedulerRpc, asked: Collection[str], done: Collection[s
     running = await rpc.running()
     why = UNMOVABLE if running.difference(asked) else NOWHERE
     stuck = await _stuck(rpc, there.difference(running)) if there.difference(running) else frozenset()
-    return {worker: Drained(refused=why, stuck=worker in stuck) for worker in there}
+    return {worker: Outcome(refused=why, stuck=worker in stuck) for worker in there}
 
 
 async def _stuck(rpc: SchedulerRpc, workers: frozenset[str]) -> frozenset[str]:
@@ -227,12 +238,19 @@ async def _stuck(rpc: SchedulerRpc, workers: frozenset[str]) -> frozenset[str]:
     return frozenset(worker for worker in workers if worker in told and told[worker].status == "closing_gracefully")
 
 
-async def _left(rpc: SchedulerRpc, workers: frozenset[str]) -> tuple[Mapping[str, int], float]:
-    """Bytes that lie on each of these workers, and seconds until that can have changed."""
-    told = (await rpc.identity()).workers
-    sizes = {worker: told[worker].managed for worker in workers if worker in told}
-    left = {worker: size for worker, size in sizes.items() if size is not None}
-    return left, max(FIRST_LOOK, _interval(len(told)))
+class _ReplyLost(SchedulerSilent):
+    """A call has ended, and its reply never came."""
+
+
+def _at_rest(there: Mapping[str, WorkerFacts], workers: frozenset[str]) -> bool:
+    """Whether none of these workers is being retired."""
+    return not any(there[worker].status == "closing_gracefully" for worker in workers if worker in there)
+
+
+def _left(there: Mapping[str, WorkerFacts], workers: frozenset[str]) -> Mapping[str, int]:
+    """Bytes that lie on each of these workers."""
+    sizes = {worker: there[worker].managed for worker in workers if worker in there}
+    return {worker: size for worker, size in sizes.items() if size is not None}
 
 
 class _Heartbeats:

@@ -15,6 +15,8 @@ MOST = 1 << 62
 Key: TypeAlias = str | tuple[Any, ...]
 """A task's key: a text, or parts such as the name of a collection and the number of a partition."""
 
+MOST_PARTS = 16
+
 MOST_WORKERS = 1_000_000
 LONGEST_NAME = 512
 
@@ -132,9 +134,11 @@ def number(op: str, field: str, given: Any) -> float:
     raise _wrong(op, field, "a number", given)
 
 
-def key(op: str, field: str, given: Any) -> Key:
-    """A task's key, as it is sent back."""
-    return given if isinstance(given, tuple) else text(op, field, given)
+def is_key(given: Any) -> bool:
+    """Whether it is a task's key that can be named and asked for; numbers alone are keys, too, and are passed over."""
+    if isinstance(given, tuple):
+        return len(given) <= MOST_PARTS and all(isinstance(part, int | float) or is_key(part) for part in given)
+    return isinstance(given, str) and len(given) <= LONGEST_NAME
 
 
 def array(op: str, field: str, given: Any) -> tuple[Any, ...]:

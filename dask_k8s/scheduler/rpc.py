@@ -106,10 +106,14 @@ class SchedulerRpc:
 
         Workers that are gone are left out.
         """
-        return {address: len(keys) for address, keys in (await self.assigned(workers)).items()}
+        return {address: len(keys) for address, keys in (await self._processing(workers)).items()}
 
-    async def assigned(self, workers: Collection[str]) -> Mapping[str, tuple[Key, ...]]:
-        """The keys of these tasks."""
+    async def assigned(self, workers: Collection[str]) -> frozenset[Key]:
+        """The keys of these tasks, as far as they can be named."""
+        told = await self._processing(workers)
+        return frozenset(key for keys in told.values() for key in keys if facts.is_key(key))
+
+    async def _processing(self, workers: Collection[str]) -> Mapping[str, tuple[Any, ...]]:
         there = frozenset(await self.nthreads(workers))
         while there:
             try:
@@ -122,7 +126,7 @@ class SchedulerRpc:
                 there = left
             else:
                 told = facts.mapping("processing", "the reply", reply)
-                return {address: _keys(address, told.get(address)) for address in there}
+                return {address: facts.array("processing", address, told.get(address)) for address in there}
         return {}
 
     async def stranded(self, keys: Collection[Key]) -> frozenset[Key]:
@@ -150,7 +154,3 @@ class SchedulerRpc:
             "retire_workers", workers=sorted(workers), close_workers=False, remove=remove, within=within
         )
         return frozenset(workers) & facts.mapping("retire_workers", "the reply", reply).keys()
-
-
-def _keys(address: str, given: Any) -> tuple[Key, ...]:
-    return tuple(facts.key("processing", "a key", each) for each in facts.array("processing", address, given))

@@ -34,6 +34,20 @@ class Creation:
 
 
 @dataclass(slots=True)
+class Mark:
+    """A mark that was written or taken back.
+
+    Parameters
+    ----------
+    since
+        What was written; None where it was taken back.
+    """
+
+    since: str | None
+    answered: float
+
+
+@dataclass(slots=True)
 class Deletion:
     """An object whose deletion was asked for and acknowledged."""
 
@@ -49,7 +63,7 @@ class Expectations:
         self._clock = clock
         self._creations: dict[Key, dict[tuple[str, str], Creation]] = {}
         self._deletions: dict[Key, dict[str, Deletion]] = {}
-        self._marks: dict[Key, dict[str, str | None]] = {}
+        self._marks: dict[Key, dict[str, Mark]] = {}
 
     def creating(self, key: Key, kind: str, name: str) -> None:
         """Before the request goes out: its event may be faster than its answer."""
@@ -87,15 +101,15 @@ class Expectations:
 
     def marked(self, key: Key, uid: str, since: str | None) -> None:
         """The API server took a mark, or took it back: an object was chosen to leave, or no longer is."""
-        self._marks.setdefault(key, {})[uid] = since
+        self._marks.setdefault(key, {})[uid] = Mark(since=since, answered=self._clock())
 
     def mark(self, key: Key, uid: str, shown: str | None) -> str | None:
         """Since when an object is marked, where a cache shows this, and may not show the last write yet."""
-        marks = self._marks.get(key, {})
-        if marks.get(uid, shown) == shown:
-            marks.pop(uid, None)
+        mark = self._marks.get(key, {}).get(uid)
+        if mark is None or mark.since == shown:
+            self._marks.get(key, {}).pop(uid, None)
             return shown
-        return marks[uid]
+        return mark.since
 
     def creations(self, key: Key, kind: str) -> Iterator[Creation]:
         """What this key has asked for and not seen."""
@@ -111,6 +125,9 @@ class Expectations:
             for creation in tuple(creations.values()):
                 if creation.kind == kind and creation.answered is not None and creation.answered < began:
                     self._drop_creation(key, kind, creation.name)
+        for marks in self._marks.values() if kind == "Pod" else ():
+            for uid in [uid for uid, mark in marks.items() if mark.answered < began]:
+                del marks[uid]
         for key, deletions in tuple(self._deletions.items()):
             for deletion in tuple(deletions.values()):
                 if deletion.kind == kind and deletion.answered < began:
@@ -123,11 +140,17 @@ class Expectations:
         answered = [
             *((each.kind, each.answered) for group in self._creations.values() for each in group.values()),
             *((each.kind, each.answered) for ends in self._deletions.values() for each in ends.values()),
+            *(("Pod", each.answered) for marks in self._marks.values() for each in marks.values()),
         ]
         for kind, moment in answered:
             if moment is not None and moment < limit:
                 wanted[kind] = max(moment, wanted.get(kind, moment))
         return wanted
+
+    def listed_all(self, began: float) -> None:
+        """Every cache was listed anew, as on taking over: another one may have written since."""
+        for kind in {"Pod", *(each.kind for group in self._creations.values() for each in group.values())}:
+            self.listed(kind, began)
 
     def forget(self, key: Key) -> None:
         """The key's object is gone."""

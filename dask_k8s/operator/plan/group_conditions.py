@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from dask.utils import format_bytes
 
@@ -13,6 +13,9 @@ from dask_k8s.operator.observed import Drain, Drained, ObservedGroup, Phase, Sil
 from dask_k8s.operator.plan.conditions import SOUND, Condition, Type, degraded, timestamp
 from dask_k8s.operator.plan.leavers import Choice
 from dask_k8s.operator.plan.replacement import EarlyEnds
+
+STALLED = timedelta(seconds=60)
+"""A single value of some gigabytes may take that long."""
 
 
 def of_group(
@@ -83,13 +86,23 @@ def _troubles(
         yield degraded(trouble.cause.value, f"{trouble.sentence} {trouble.mend}")
     for worker in observed.workers:
         if worker.drained is not None and worker.here and (worker.retiring_since or choice.undecided):
-            yield from _of_drain(worker.ref.name, worker.drained)
+            yield from _of_drain(worker.ref.name, worker.drained, now)
     if choice.undecided and isinstance(observed.order, Silent):
         why = f"Since {timestamp(observed.order.since)}: {observed.order.why}"
         yield degraded("SchedulerSilent", f"No worker is taken away while the scheduler does not answer. {why}")
 
 
-def _of_drain(name: str, drained: Drained) -> Iterator[Condition]:
+def stalls(observed: ObservedGroup) -> Iterator[datetime]:
+    """When moves that stand still are told of."""
+    for worker in observed.workers:
+        if worker.drained is not None and worker.drained.left is not None and worker.drained.moved is not None:
+            yield worker.drained.moved + STALLED
+
+
+def _of_drain(name: str, drained: Drained, now: datetime) -> Iterator[Condition]:
+    if drained.left is not None and drained.moved is not None and now >= drained.moved + STALLED:
+        left = f"{format_bytes(drained.left)} are left, and nothing has moved since {timestamp(drained.moved)}"
+        yield degraded("DrainStalled", f"Worker {name} stays until its data has moved: {left}.")
     if drained.state is Drain.STUCK:
         rest = "Its scheduler keeps it out of service until it is empty; another worker takes its place."
         yield degraded("WorkerStuck", f"Worker {name} stays for now: {drained.why} {rest}")

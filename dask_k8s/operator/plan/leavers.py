@@ -21,6 +21,9 @@ from dask_k8s.operator.plan.conditions import timestamp
 FRESH = timedelta(seconds=2)
 """How old the scheduler's order may be: a worker that joined after it would look as if it never had."""
 
+STANDS_STILL = timedelta(seconds=10)
+"""Less than that says nothing: what is left is told with each heartbeat."""
+
 DRAINED_GRACE = 2
 """Seconds for a Pod that holds nothing any more: it only has to close its connections."""
 
@@ -59,7 +62,7 @@ def choose(observed: ObservedGroup, surplus: int, replicas: int, now: datetime) 
     running = _running(observed, replicas, now)[: wanted - len(empty)]
     gone = len(empty) + len(running)
     return Choice(
-        empty=tuple(empty),
+        empty=(*empty, *_empty_on_leaving_nodes(observed)),
         leaving=(*running, *_on_leaving_nodes(observed)),
         back=tuple(refused[: max(0, gone - surplus)]),
         undecided=max(0, surplus - gone),
@@ -84,8 +87,10 @@ def marks(choice: Choice, now: datetime) -> tuple[Action, ...]:
 def drained(observed: ObservedGroup, cluster: Ref, replicas: int, timeout: int, now: datetime) -> Iterator[Action]:
     """What the workers need that were marked: a drain, or their end."""
     marked = [worker for worker in observed.workers if worker.retiring_since and worker.phase is not Phase.LEAVING]
-    going = [worker for worker in marked if may_go(worker, replicas, timeout, now)]
-    waiting = [worker for worker in marked if worker not in going and worker.drain is None]
+    going, staying = list[Worker](), list[Worker]()
+    for worker in marked:
+        (going if may_go(worker, replicas, timeout, now) else staying).append(worker)
+    waiting = [worker for worker in staying if worker.drain is None]
     for worker in going:
         holds_nothing = worker.drain is Drain.EMPTY or worker.phase is Phase.ENDED
         # One that is given up may hand over a part of its data yet, by itself, and so may one that joins just now.
@@ -102,14 +107,21 @@ def may_go(worker: Worker, replicas: int, timeout: int, now: datetime) -> bool:
     """
     if worker.drain in (Drain.EMPTY, Drain.ABSENT) or worker.phase is Phase.ENDED:
         return True
-    return replicas == 0 and worker.retiring_since is not None and now >= given_up_at(worker, timeout)
+    until = given_up_at(worker, timeout)
+    return replicas == 0 and until is not None and now >= until
 
 
-def given_up_at(worker: Worker, timeout: int) -> datetime:
-    """When a marked worker's data is given up, where nobody is to stay: not while it moves to other groups."""
-    moved = worker.drained.moved if worker.drained is not None else None
-    until = deadline(worker, timeout)
-    return until if moved is None else max(until, moved + timedelta(seconds=timeout))
+def given_up_at(worker: Worker, timeout: int) -> datetime | None:
+    """When a marked worker's data is given up, where nobody is to stay: not while it moves to other groups.
+
+    Nor before a drain was tried by this very process: what another one saw is not known any more.
+    """
+    if worker.drained is None:
+        return None
+    until, moved = deadline(worker, timeout), worker.drained.moved
+    if worker.drain is not Drain.UNDER_WAY or moved is None:
+        return until
+    return max(until, moved + max(STANDS_STILL, timedelta(seconds=timeout)))
 
 
 def deadline(worker: Worker, timeout: int) -> datetime:
@@ -150,10 +162,16 @@ def _running(observed: ObservedGroup, replicas: int, now: datetime) -> list[Work
 def _on_leaving_nodes(observed: ObservedGroup) -> list[Worker]:
     """Those whose node is about to go, and that nobody has chosen yet."""
     return [
-        worker
-        for worker in observed.workers
-        if worker.node_leaves and worker.here and worker.retiring_since is None and worker.ref.uid is not None
+        worker for worker in observed.workers if _leaves_early(worker) and worker.phase in (Phase.RUNNING, Phase.READY)
     ]
+
+
+def _empty_on_leaving_nodes(observed: ObservedGroup) -> list[Worker]:
+    return [worker for worker in observed.workers if _leaves_early(worker) and worker.phase is Phase.PENDING]
+
+
+def _leaves_early(worker: Worker) -> bool:
+    return bool(worker.node_leaves) and worker.here and worker.retiring_since is None
 
 
 def _mark(worker: Worker, since: str | None) -> Patch:

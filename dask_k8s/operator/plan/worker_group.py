@@ -118,5 +118,7 @@ def _deadlines(
     if ends.last is not None:
         candidates += [w.created + replacement.EARLY for w in observed.workers if w.phase is Phase.READY]
     if group.worker.replicas == 0:
-        candidates += [leavers.given_up_at(w, group.worker.drain_timeout) for w in observed.workers if w.retiring_since]
+        given_up = (leavers.given_up_at(w, group.worker.drain_timeout) for w in observed.workers if w.retiring_since)
+        candidates += [moment for moment in given_up if moment is not None]
+    candidates += group_conditions.stalls(observed)
     yield from (moment for moment in candidates if moment > now)

@@ -26,11 +26,12 @@ SHARED = [pod("a", "192.0.2.1"), pod("b", "192.0.2.1")]
 ROWS = [
     ("by address, whatever the name", [worker("10.0.0.1", "b")], [A, B], {"uid-a": 1}, []),
     ("two in one Pod", [worker("10.0.0.1"), worker("10.0.0.1", port=2)], [A, B], {"uid-a": 2}, []),
-    ("one that joined by hand is nobody's", [worker("10.9.9.9", "mine")], [A, B], {}, []),
-    ("nor is one without a name", [worker("10.9.9.9")], [A, B], {}, []),
+    ("one that joined by hand, or anybody's", [worker("10.9.9.9", "mine")], [A, B], {}, ["uid-a", "uid-b"]),
+    ("but not of those that have theirs", [worker("10.9.9.9"), worker("10.0.0.1")], [A, B], {"uid-a": 1}, ["uid-b"]),
+    ("nor of one that does not run", [worker("10.9.9.9")], [pod("p", None, "Pending")], {}, []),
     ("one that announces another address is found by its name", [worker("gateway", "b")], [A, B], {"uid-b": 1}, []),
     ("also as one of several", [worker("gateway", "b-0"), worker("gateway", "b-1", 2)], [A, B], {"uid-b": 2}, []),
-    ("but not by half a name", [worker("gateway", "b-x")], [A, B], {}, []),
+    ("but not by half a name", [worker("gateway", "b-x")], [A, B], {}, ["uid-a", "uid-b"]),
     ("IPv6 is an address, too", [Member(address="tcp://[fd00::1]:1")], [pod("a", "fd00::1")], {"uid-a": 1}, []),
     ("on a shared address the name tells", [worker("192.0.2.1", "b")], SHARED, {"uid-b": 1}, []),
     ("or nobody can", [worker("192.0.2.1", "x")], SHARED, {}, ["uid-a", "uid-b"]),
@@ -48,7 +49,7 @@ ROWS = [
         {"uid-a": 1},
         [],
     ),
-    ("a Pod without an address has no worker yet", [worker("10.0.0.1")], [pod("a", None)], {}, []),
+    ("a Pod without an address has no worker yet", [worker("10.0.0.1")], [pod("a", None, "Pending")], {}, []),
 ]
 
 

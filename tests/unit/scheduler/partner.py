@@ -135,7 +135,8 @@ class Scene:
 
     async def more(self, count: int, name: str = "more") -> None:
         """So many workers more."""
-        new = [Worker(self.scheduler.address, name=f"{name}-{index}", nthreads=1) for index in range(count)]
+        numbers = range(len(self.workers), len(self.workers) + count)
+        new = [Worker(self.scheduler.address, name=f"{name}-{number}", nthreads=1) for number in numbers]
         self.workers += await asyncio.gather(*new)
 
     def state(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 
 from dask_k8s.errors import SchedulerSilent
 from dask_k8s.scheduler.connection import Connection, connect
-from dask_k8s.scheduler.drain import NOWHERE, UNMOVABLE, Drainage, Drained, Moving
+from dask_k8s.scheduler.drain import NOWHERE, UNMOVABLE, Drainage, Moving, Outcome
 from dask_k8s.scheduler.facts import Key
 from dask_k8s.scheduler.rpc import SchedulerRpc
 from dask_k8s.scheduler.wire import Limits
@@ -22,7 +22,7 @@ from tests.unit.scheduler.conftest import Partner, connected, located, process
 from tests.unit.scheduler.servers import HELLO, Reader, Writer, heard, message, serving
 
 Start = Callable[[int], Awaitable[Partner]]
-EMPTY = Drained()
+EMPTY = Outcome()
 GONE = "tcp://127.0.0.1:1"
 
 
@@ -41,16 +41,16 @@ async def drained(
     timeout: float,
     beside: Callable[[], Awaitable[Connection]] = nobody,
     told: Callable[[Moving], None] = ignored,
-) -> list[Mapping[str, Drained]]:
+) -> list[Mapping[str, Outcome]]:
     """What became of them, in the portions in which it became known."""
     named = {name: frozenset(workers) for name, workers in leaving.items()}
     async with aclosing(Drainage(SchedulerRpc(connection), beside, told).drain(named, timeout)) as results:
         return [result async for result in results]
 
 
-async def drain(connection: Connection, workers: Collection[str], *, timeout: float) -> Mapping[str, Drained]:
+async def drain(connection: Connection, workers: Collection[str], *, timeout: float) -> Mapping[str, Outcome]:
     """What became of single workers in the end."""
-    found = dict[str, Drained]()
+    found = dict[str, Outcome]()
     for result in await drained(connection, {worker: [worker] for worker in workers}, timeout):
         found.update(result)
     return found
@@ -133,7 +133,7 @@ async def test_the_last_holder_is_refused(partner: Start) -> None:
     scheduler = await partner(1)
     (worker,) = await scheduler.rpc.leaving_order()
     await scheduler.scene("scatter", count=3)
-    assert await drain(scheduler.connection, [worker], timeout=10) == {worker: Drained(refused=NOWHERE)}
+    assert await drain(scheduler.connection, [worker], timeout=10) == {worker: Outcome(refused=NOWHERE)}
     assert (await scheduler.scene("state"))["data"] == {worker: 3}
     assert await scheduler.scene("gather") == {"key-0": 0, "key-1": 1, "key-2": 2}
     async with asyncio.timeout(5):
@@ -155,7 +155,7 @@ async def test_a_worker_with_an_actor_is_refused_and_the_others_leave(partner: S
     acting, leaving, _ = await scheduler.rpc.leaving_order()
     await scheduler.scene("actor", worker=acting)
     assert await drain(scheduler.connection, [acting, leaving], timeout=10) == {
-        acting: Drained(refused=UNMOVABLE),
+        acting: Outcome(refused=UNMOVABLE),
         leaving: EMPTY,
     }
 
@@ -267,7 +267,7 @@ async def test_one_that_stays_holds_back_the_others_of_its_pod(partner: Start) -
     acting, other, _ = await scheduler.rpc.leaving_order()
     await scheduler.scene("actor", worker=acting)
     found = await drained(scheduler.connection, {"pod": [acting, other]}, 10)
-    assert found == [{"pod": Drained(refused=UNMOVABLE, stuck=True)}]
+    assert found == [{"pod": Outcome(refused=UNMOVABLE, stuck=True)}]
 
 
 async def test_two_retirements_at_once_leave_a_worker_out_of_service(partner: Start) -> None:
@@ -276,7 +276,7 @@ async def test_two_retirements_at_once_leave_a_worker_out_of_service(partner: St
     (worker,) = await scheduler.rpc.leaving_order()
     await scheduler.scene("scatter", count=3)
     await scheduler.scene("status", worker=worker, status="closing_gracefully")
-    assert await drain(scheduler.connection, [worker], timeout=10) == {worker: Drained(refused=NOWHERE, stuck=True)}
+    assert await drain(scheduler.connection, [worker], timeout=10) == {worker: Outcome(refused=NOWHERE, stuck=True)}
     await scheduler.scene("more", count=1)
     assert await drain(scheduler.connection, [worker], timeout=10) == {worker: EMPTY}
     assert await scheduler.scene("gather") == {"key-0": 0, "key-1": 1, "key-2": 2}
@@ -290,7 +290,10 @@ async def test_tasks_that_may_run_there_alone_are_told(partner: Start, tmp_path:
     for number, each in enumerate(["running", key]):
         path = str(tmp_path / f"{number}")
         await scheduler.scene("submit", task="work", key=each, path=path, seconds=1.0, worker=worker, only=True)
-    assert await drain(scheduler.connection, [worker], timeout=30) == {worker: Drained(stranded=frozenset({key}))}
+    drainage = Drainage(scheduler.rpc, nobody, ignored)
+    async with aclosing(drainage.drain({"w": frozenset({worker})}, 30)) as results:
+        assert [result async for result in results] == [{"w": EMPTY}]
+    assert drainage.stranded == {key}
     assert await scheduler.rpc.stranded({key}) == {key}
 
 
@@ -304,7 +307,7 @@ async def leave() -> None:
 )
 async def test_a_refusal_tells_whether_there_was_room(before: list[Any], running: Any, why: str) -> None:
     """Who was refused may be running again by then, and is no room for itself; in the first step or in the last."""
-    assert await answer(*before, {}, {"w": 1}, running, then=leave) == {"w": Drained(refused=why)}
+    assert await answer(*before, {}, {"w": 1}, running, then=leave) == {"w": Outcome(refused=why)}
 
 
 async def test_a_scheduler_that_goes_away_is_silent_and_refuses_nothing() -> None:

@@ -150,3 +150,15 @@ def test_a_mark_lies_over_a_cache_until_that_shows_it(expectations: Expectations
     assert expectations.mark(GROUP, "u", None) is None
     assert expectations.mark(GROUP, "u", "by hand") == "by hand"
     assert expectations.mark(OTHER, "u", None) is None
+
+
+def test_a_mark_that_no_event_confirms_is_settled_by_a_list(expectations: Expectations, clock: Clock) -> None:
+    """Somebody else may have written since: what a later list shows is so."""
+    expectations.marked(GROUP, "u", "noon")
+    clock.now += OLD + 1
+    assert expectations.old() == {"Pod": 100.0}
+    expectations.listed_all(100.0)
+    assert expectations.mark(GROUP, "u", "evening") == "noon"
+    expectations.listed_all(clock.now)
+    assert expectations.mark(GROUP, "u", "evening") == "evening"
+    assert expectations.old() == {}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dask_k8s.diagnosis import Cause, Diagnosis
 from dask_k8s.operator.observed import Drain, Drained, Home, ObservedGroup, Phase
 from dask_k8s.operator.plan.worker_group import plan
 from tests.unit import given as g
-from tests.unit.given import NOW, group, observed, worker
+from tests.unit.given import NOW, group, later, observed, worker
 from tests.unit.operator.plan.words import SILENT, condition, retiring
 
 PENDING, RUNNING = Phase.PENDING, Phase.RUNNING
@@ -31,6 +33,7 @@ TROUBLE = Diagnosis(
 )
 NO_NODE = Home(ref=g.CLUSTER, deleting=False, scheduled=False, ready=False)
 
+STILL = Drained(state=Drain.UNDER_WAY, left=1 << 30, moved=later(-59))
 LEFT = {"b": 1 << 30, "c": 1 << 29, "d": None}
 
 CONDITIONS: list[tuple[str, int, ObservedGroup, str, str, str, str]] = [
@@ -132,6 +135,16 @@ CONDITIONS: list[tuple[str, int, ObservedGroup, str, str, str, str]] = [
         "Draining",
         "3 workers hand over their data before they go. 1.50 GiB are still to be moved.",
     ),
+    (
+        "a move stands still",
+        1,
+        observed(a, retiring("b", drained=replace(STILL, moved=later(-60)))),
+        "Degraded",
+        "True",
+        "DrainStalled",
+        "Worker b stays until its data has moved: 1.00 GiB are left, and nothing has moved since 2026-01-31T11:59:00Z.",
+    ),
+    ("and not a second before", 1, observed(a, retiring("b", drained=STILL)), "Degraded", "False", "AsExpected", ""),
     (
         "a node is about to go",
         1,

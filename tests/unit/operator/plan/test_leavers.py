@@ -59,6 +59,13 @@ CHOICES = [
     ("who is being deleted is not too many", 1, observed(a, worker("b", Phase.LEAVING)), [], False),
     ("nor is who was chosen before", 1, observed(a, retiring("b", Drain.UNDER_WAY)), [], False),
     (
+        "one on a node that is about to go is deleted, where it does not run",
+        0,
+        observed(worker("p", Phase.PENDING, node_leaves="It goes.")),
+        ["delete p"],
+        False,
+    ),
+    (
         "one on a node that is about to go leaves, whatever the number",
         1,
         observed(worker("b", node_leaves="It goes.")),
@@ -115,6 +122,13 @@ EXCHANGES = [
 ]
 
 DRAINS = [
+    (
+        "with none to stay, one is drained before it is given up, also by an operator that has just begun",
+        0,
+        observed(retiring("b", since=-600)),
+        ["retire b"],
+        False,
+    ),
     ("who was chosen is drained", 1, observed(a, retiring("b")), ["retire b"], False),
     (
         "those chosen together are drained together: data moves once",
