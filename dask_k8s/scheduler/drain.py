@@ -198,11 +198,7 @@ def _addresses(groups: Iterable[frozenset[str]]) -> frozenset[str]:
     return frozenset[str]().union(*groups)
 
 
-def _told(
-    leaving: Leaving,
-    names: Iterable[str],
-    refused: Mapping[str, Outcome],
-) -> Mapping[str, Outcome]:
+def _told(leaving: Leaving, names: Iterable[str], refused: Mapping[str, Outcome]) -> Mapping[str, Outcome]:
     """By who leaves, from what became of single workers: one of them that was refused holds the others back."""
     found = {}
     for name in names:
