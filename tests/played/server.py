@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.played.scene import Behaviour
 from tests.played.stage import Role, Stage, Tell
+from tests.unit.scheduler import servers
 from tests.unit.scheduler.servers import HELLO, Reader, Writer, heard, message
 
 COUNT = 5.0
@@ -19,19 +20,14 @@ COUNT = 5.0
 async def serving(stage: Stage, host: str, port: int, tell: Tell) -> AsyncIterator[int]:
     """The port of a server; its conversations end with the block."""
 
-    async def accept(reader: Reader, writer: Writer) -> None:
+    async def behave(reader: Reader, writer: Writer) -> None:
         role = stage.role_at(writer.get_extra_info("sockname")[0])
-        try:
-            if role is not None and role.played.scene.behaviour is not Behaviour.ABSENT:
-                tell("connected", role.pod["metadata"]["name"], ip=role.pod["status"]["podIP"])
-                await _held(stage, role, reader, writer)
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the other side has had enough, or this one's process is gone
-        finally:
-            writer.transport.abort()
+        if role is not None and role.played.scene.behaviour is not Behaviour.ABSENT:
+            tell("connected", role.pod["metadata"]["name"], ip=role.pod["status"]["podIP"])
+            await _held(stage, role, reader, writer)
 
-    async with await asyncio.start_server(accept, host, port, backlog=1024) as server:
-        yield server.sockets[0].getsockname()[1]
+    async with servers.serving(behave, host, port, backlog=1024) as (_, bound):
+        yield bound
 
 
 async def _held(stage: Stage, role: Role, reader: Reader, writer: Writer) -> None:

@@ -37,12 +37,16 @@ async def heard(reader: asyncio.StreamReader) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def serving(behaviour: Behaviour, **options: Any) -> AsyncIterator[tuple[str, int]]:
+async def serving(
+    behaviour: Behaviour, host: str = "127.0.0.1", port: int = 0, **options: Any
+) -> AsyncIterator[tuple[str, int]]:
     """Host and port of a server; its conversations end with the block."""
     conversations: set[asyncio.Task[None]] = set()
 
     def accept(reader: Reader, writer: Writer) -> None:
-        conversations.add(asyncio.ensure_future(converse(reader, writer)))
+        conversation = asyncio.ensure_future(converse(reader, writer))
+        conversations.add(conversation)
+        conversation.add_done_callback(conversations.discard)
 
     async def converse(reader: Reader, writer: Writer) -> None:
         try:
@@ -52,14 +56,15 @@ async def serving(behaviour: Behaviour, **options: Any) -> AsyncIterator[tuple[s
         finally:
             writer.transport.abort()
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, **options)
+    server = await asyncio.start_server(accept, host, port, **options)
     try:
         yield server.sockets[0].getsockname()[:2]
     finally:
         server.close()
-        for conversation in conversations:
+        held = tuple(conversations)
+        for conversation in held:
             conversation.cancel()
-        await asyncio.gather(*conversations, return_exceptions=True)
+        await asyncio.gather(*held, return_exceptions=True)
 
 
 def answering(*replies: bytes, hello: bytes | None = None) -> Behaviour:
