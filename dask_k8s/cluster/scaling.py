@@ -169,7 +169,7 @@ class Scaling:
             if status.get("observedGeneration", 0) >= meta["generation"]:
                 if not status["replicas"]:
                     return
-                draining = [each["message"] for each in status["conditions"] if each["type"] == "Progressing"]
+                draining = [each["message"] for each in status.get("conditions", ()) if each["type"] == "Progressing"]
                 told = " ".join([f"{status['replicas']} of them are left.", *draining]).strip()
                 if told != before:
                     before = told

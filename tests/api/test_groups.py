@@ -113,6 +113,6 @@ async def test_a_group_that_nobody_serves_is_deleted_all_the_same(
     monkeypatch.setattr(scaling, "DRAINS_BEGIN", 1)
     await writes.add(Order(name="big", n_workers=2))
     await writes.delete("big", quiet=True)
-    assert "simple-big is deleted though workers are left after 1 s" in caplog.text
+    assert "simple-big is deleted though workers are left: nothing moved for 1 s" in caplog.text
     with pytest.raises(Missing):
         await group(client, namespace, "simple-big")

@@ -114,6 +114,14 @@ def timestamp(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def size(count: int) -> str:
+    """A number of bytes as people read it."""
+    for unit, power in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
+        if count >= 1 << power:
+            return f"{count / (1 << power):.2f} {unit}"
+    return f"{count} B"
+
+
 def _by_type(status: Manifest) -> dict[str, Manifest]:
     return {each.get("type", ""): each for each in status.get("conditions") or ()}
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from dask.utils import format_bytes
-
 from dask_k8s.kinds.worker_group import WorkerGroup
 from dask_k8s.manifests import container
 from dask_k8s.operator.observed import Drain, Drained, ObservedGroup, Phase, Silent
-from dask_k8s.operator.plan.conditions import SOUND, Condition, Type, degraded, timestamp
+from dask_k8s.operator.plan.conditions import SOUND, Condition, Type, degraded, size, timestamp
 from dask_k8s.operator.plan.leavers import Choice
 from dask_k8s.operator.plan.replacement import EarlyEnds
 
@@ -64,7 +62,7 @@ def _leaving(observed: ObservedGroup, choice: Choice) -> str:
     if not count:
         return ""
     left = [worker.drained.left for worker in marked if worker.drained and worker.drained.left is not None]
-    progress = f" {format_bytes(sum(left))} are still to be moved." if left else ""
+    progress = f" {size(sum(left))} are still to be moved." if left else ""
     nodes = sorted({worker.node_leaves for worker in observed.workers if worker.node_leaves and worker.here})
     return f"{count} workers hand over their data before they go.{progress}{''.join(f' {each}' for each in nodes)}"
 
@@ -101,7 +99,7 @@ def stalls(observed: ObservedGroup) -> Iterator[datetime]:
 
 def _of_drain(name: str, drained: Drained, now: datetime) -> Iterator[Condition]:
     if drained.left is not None and drained.moved is not None and now >= drained.moved + STALLED:
-        left = f"{format_bytes(drained.left)} are left, and nothing has moved since {timestamp(drained.moved)}"
+        left = f"{size(drained.left)} are left, and nothing has moved since {timestamp(drained.moved)}"
         yield degraded("DrainStalled", f"Worker {name} stays until its data has moved: {left}.")
     if drained.state is Drain.STUCK:
         rest = "Its scheduler keeps it out of service until it is empty; another worker takes its place."

@@ -9,6 +9,7 @@ import pytest
 from dask_k8s.errors import Invalid, Missing
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import DASK_CLUSTER, DASK_JOB, EVENT, POD
+from dask_k8s.metadata import MUST_STAY
 from tests.api.conftest import ApiServer
 from tests.api.kube.faults import Faults, only
 from tests.api.kube.faults import says as kube_says
@@ -239,7 +240,7 @@ async def test_labels_and_annotations_go_down(world: World, serve: Serve) -> Non
         "dask.org/cluster-name": "simple-job",
         "dask.org/component": "job-runner",
     }
-    assert runner["annotations"] == {"hello": "world", "only": "runner"}
+    assert runner["annotations"] == {"hello": "world", "only": "runner", **MUST_STAY}
     assert cluster["labels"] == {"team": "blue", "only": "cluster"}
 
 
