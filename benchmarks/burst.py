@@ -12,13 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from benchmarks import peer, plot, report
+from benchmarks import peer, plot, report, serving
 from benchmarks.start import plain_environment, with_operator
 from dask_k8s import make_cluster_spec
 from dask_k8s.cluster.spec import default_image
@@ -69,7 +68,7 @@ def measured(cluster: Cluster, subject: str) -> Run:
     kubectl = ["kubectl", "--namespace", namespace]
     subprocess.run(["kubectl", "create", "namespace", namespace], env=environment, check=True, stdout=sys.stderr)
     try:
-        with serving(cluster, subject, namespace, environment):
+        with serving.process(operator(cluster, subject, namespace), environment):
             manifests = yaml.safe_dump_all(resources(default_image()))
             subprocess.run(
                 [*kubectl, "apply", "-f", "-"],
@@ -91,22 +90,10 @@ def measured(cluster: Cluster, subject: str) -> Run:
         subprocess.run(["kubectl", "delete", "namespace", namespace, "--wait=false"], env=environment, check=False)
 
 
-@contextmanager
-def serving(
-    cluster: Cluster, subject: str, namespace: str, environment: Mapping[str, str]
-) -> Iterator[subprocess.Popen[bytes]]:
-    """The operator under measurement, in the cluster's network."""
-    ours = [sys.executable, "-m", "dask_k8s.operator", "--namespace", namespace, "--probes-port=0", "--quiet"]
-    argv = cluster.inside(ours if subject == "dask-k8s" else peer.operator(namespace))
-    process = subprocess.Popen(argv, env=environment, stdout=sys.stderr, stderr=subprocess.DEVNULL)
-    try:
-        time.sleep(8)
-        if process.poll() is not None:
-            raise RuntimeError(f"the operator of {subject} has ended with {process.returncode}")
-        yield process
-    finally:
-        process.terminate()
-        process.wait()
+def operator(cluster: Cluster, subject: str, namespace: str) -> list[str]:
+    """How the operator under measurement is started, in the cluster's network."""
+    ours = [*serving.OURS, "--namespace", namespace]
+    return cluster.inside(ours if subject == "dask-k8s" else peer.operator(namespace))
 
 
 def resources(image: str) -> list[dict[str, Any]]:

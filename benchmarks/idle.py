@@ -15,8 +15,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from benchmarks import report, usage
-from benchmarks.burst import serving
+from benchmarks import report, serving, usage
 from benchmarks.start import plain_environment, with_operator
 from dask_k8s import names
 from dask_k8s.kinds.value import Manifest
@@ -55,7 +54,7 @@ async def measured(cluster: Cluster, play: Play, rounds: int) -> None:
     async with Client(await credentials.from_kubeconfig(str(cluster.kubeconfig))) as client:
         await client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
         try:
-            with serving(cluster, "dask-k8s", namespace, environment) as process:
+            with serving.process(cluster.inside([*serving.OURS, "--namespace", namespace]), environment) as process:
                 watcher = Watcher(play, process, environment)
                 rows = [
                     (name, *await watcher.window())

@@ -31,14 +31,14 @@ def namespace(prefix: str, environment: Environment) -> Iterator[str]:
 
 
 @contextmanager
-def process(argv: Sequence[str], environment: Environment) -> Iterator[None]:
+def process(argv: Sequence[str], environment: Environment) -> Iterator[subprocess.Popen[bytes]]:
     """An operator that this starts."""
     started = subprocess.Popen(argv, env=environment, stdout=sys.stderr, stderr=subprocess.DEVNULL)
     try:
         time.sleep(SETTLE)
         if started.poll() is not None:
             raise RuntimeError(f"{' '.join(argv)} has ended with {started.returncode}")
-        yield
+        yield started
     finally:
         started.terminate()
         started.wait()

@@ -59,20 +59,20 @@ def _objects(place: Place) -> list[dict[str, Any]]:
     return start_raw.objects(CLUSTER, place.namespace, default_image(), place.work.workers)
 
 
-def _outside(place: Place) -> AbstractContextManager[None]:
+def _outside(place: Place) -> AbstractContextManager[object]:
     return serving.process([*serving.OURS, "--namespace", place.namespace], place.environment)
 
 
-def _embedded(place: Place) -> AbstractContextManager[None]:
+def _embedded(place: Place) -> AbstractContextManager[object]:
     words = [place.namespace, default_image(), str(place.work.workers)]
     return serving.process([sys.executable, "-m", "benchmarks.shrink_embedded", *words], place.environment)
 
 
-def _peer_inside(place: Place) -> AbstractContextManager[None]:
+def _peer_inside(place: Place) -> AbstractContextManager[object]:
     return serving.process(place.cluster.inside(peer.operator(place.namespace)), place.environment)
 
 
-def _peer_outside(place: Place) -> AbstractContextManager[None]:
+def _peer_outside(place: Place) -> AbstractContextManager[object]:
     return serving.process(peer.operator(place.namespace), place.environment)
 
 
@@ -91,7 +91,7 @@ class Subject:
     """
 
     name: str
-    serve: Callable[[Place], AbstractContextManager[None]]
+    serve: Callable[[Place], AbstractContextManager[object]]
     manifests: Callable[[Place], list[dict[str, Any]]] = _spec
     means: str = "count"
     service: str = CLUSTER

@@ -139,7 +139,7 @@ def called(name: str, there: Iterable[Manifest], cluster: str) -> Manifest:
     NotFound
         With the names of those that there are.
     """
-    ours = {each["metadata"]["name"]: each for each in there if _belongs(each, cluster)}
+    ours = {each["metadata"]["name"]: each for each in there if belongs(each, cluster)}
     found = ours.get(names.worker_group(cluster, name)) or ours.get(name)
     if found is None:
         known = sorted({names.DEFAULT_GROUP, *(each.removeprefix(f"{cluster}-") for each in ours)})
@@ -147,5 +147,6 @@ def called(name: str, there: Iterable[Manifest], cluster: str) -> Manifest:
     return found
 
 
-def _belongs(group: Manifest, cluster: str) -> bool:
-    return group["spec"]["cluster"] == cluster and "deletionTimestamp" not in group["metadata"]
+def belongs(resource: Manifest, cluster: str) -> bool:
+    """Whether a group or an autoscaler is a cluster's, and not going."""
+    return resource["spec"]["cluster"] == cluster and "deletionTimestamp" not in resource["metadata"]

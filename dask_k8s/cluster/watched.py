@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 from dask_k8s import diagnosis, names
+from dask_k8s.cluster import groups
 from dask_k8s.diagnosis import Diagnosis
 from dask_k8s.errors import ApiError, Unreachable
 from dask_k8s.kinds.autoscaler import seniority
@@ -70,22 +71,14 @@ class Watched:
 
     def autoscaler(self) -> Manifest | None:
         """The DaskAutoscaler that serves the cluster: the oldest one that is not going."""
-        ours = (
-            each
-            for each in self._autoscalers.values()
-            if each["spec"]["cluster"] == self._name and "deletionTimestamp" not in each["metadata"]
-        )
+        ours = (each for each in self._autoscalers.values() if groups.belongs(each, self._name))
         return min(ours, key=seniority, default=None)
 
     def groups(self) -> list[Manifest] | None:
         """The cluster's worker groups that are not going; None where they cannot be seen."""
         if not self._groups.synced.is_set():
             return None
-        return [
-            each
-            for each in self._groups.values()
-            if each["spec"]["cluster"] == self._name and "deletionTimestamp" not in each["metadata"]
-        ]
+        return [each for each in self._groups.values() if groups.belongs(each, self._name)]
 
     def scheduler(self) -> Manifest | None:
         """The scheduler's Pod, unless it is going."""

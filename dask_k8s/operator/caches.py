@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
 
 from dask_k8s import metadata, names
-from dask_k8s.kinds.value import Manifest, value
+from dask_k8s.kinds.value import Manifest, Ref, value
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.informer import Informer
 from dask_k8s.kube.resources import (
@@ -161,6 +161,10 @@ class Caches:
             labels=f"{names.COMPONENT}={names.Component.SCHEDULER}{of_cluster}",
             slim=slim_service,
         )
+
+    def pods_of(self, cluster: Ref) -> list[Manifest]:
+        """The Pods of a cluster, by its label."""
+        return list(self.pods.by(CLUSTER, (cluster.namespace, cluster.name)))
 
     def optional(self) -> tuple[Cache, ...]:
         """What an operator looks at where it may, and does without else."""

@@ -18,20 +18,20 @@ from datetime import UTC, datetime
 from dask_k8s.errors import SchedulerError
 from dask_k8s.kinds.value import Manifest, Ref
 from dask_k8s.operator.actions import Retire
-from dask_k8s.operator.caches import CLUSTER, Caches
+from dask_k8s.operator.caches import Caches
+from dask_k8s.operator.engine.background import Background
 from dask_k8s.operator.engine.queue import Key
 from dask_k8s.operator.members import Housing, housed, order_of
 from dask_k8s.operator.observed import Drain, Drained
 from dask_k8s.operator.pods import restart_count
-from dask_k8s.operator.reach import Reaches
+from dask_k8s.operator.reach import Reaches, pause
 from dask_k8s.scheduler import drain
 from dask_k8s.scheduler.facts import Key as Task
 from dask_k8s.scheduler.rpc import SchedulerRpc
+from dask_k8s.scheduler.wire import reason
 from dask_k8s.settings import Timing
 
 logger = logging.getLogger(__name__)
-
-FIRST_PAUSE = 0.5
 
 PARALLEL = 16
 """Drains of one cluster at a time; what is marked meanwhile is drained together after that."""
@@ -110,25 +110,22 @@ class Drains:
         self._drains: dict[str, _Drain] = {}
         self._refusals: dict[str, int] = defaultdict(int)
         self._stranded: dict[Key, frozenset[Task]] = {}
-        self._group: asyncio.TaskGroup | None = None
+        self._background = Background()
         self._places = asyncio.Semaphore(MOST)
         caches.pods.on(self._on_pod)
         caches.clusters.on(self._on_cluster)
 
     async def run(self) -> None:
         """Hold drains until it is cancelled; what was begun is forgotten then, and marks are in the API."""
-        async with asyncio.TaskGroup() as group:
-            self._group = group
-            try:
-                await asyncio.Event().wait()
-            finally:
-                self._group = None
-                for each in (self._clusters, self._drains, self._refusals, self._stranded):
-                    each.clear()
+        try:
+            await self._background.hold()
+        finally:
+            for each in (self._clusters, self._drains, self._refusals, self._stranded):
+                each.clear()
 
     def begin(self, key: Key, retire: Retire) -> None:
         """Begin to drain workers; none of them twice at a time."""
-        if self._group is None:
+        if not self._background.held:
             return
         cluster = self._clusters.setdefault(retire.cluster.uid or "", _Cluster(ref=retire.cluster))
         for pod in retire.workers:
@@ -146,7 +143,7 @@ class Drains:
                 cluster.pods.add(uid)
                 cluster.waiting.append(begun)
         if cluster.waiting and len(cluster.tasks) < PARALLEL:
-            task = self._group.create_task(self._work(cluster))
+            task = self._background.begin(self._work(cluster))
             cluster.tasks.add(task)
             task.add_done_callback(cluster.tasks.discard)
 
@@ -178,9 +175,8 @@ class Drains:
                 level = logging.INFO if failures == 0 else logging.DEBUG
                 logger.log(level, "A drain in %s/%s is begun again: %s", cluster.ref.namespace, cluster.ref.name, error)
                 for each in filter(self._goes_on, rest):
-                    self._tell(each, replace(each.told, silent=str(error) or type(error).__name__))
-                doublings: int = 1 << min(failures, 10)
-                await asyncio.sleep(min(self._timing.silence, FIRST_PAUSE * doublings))
+                    self._tell(each, replace(each.told, silent=reason(error)))
+                await asyncio.sleep(pause(failures, self._timing.silence))
                 failures += 1
 
     async def _drain(self, cluster: _Cluster, batch: list[_Drain]) -> None:
@@ -212,17 +208,17 @@ class Drains:
                             self._ended(by_uid[uid], _told(drained))
 
     async def _housing(self, cluster: Ref, rpc: SchedulerRpc) -> Housing:
-        pods = list(self._caches.pods.by(CLUSTER, (cluster.namespace, cluster.name)))
+        pods = self._caches.pods_of(cluster)
         return housed(await order_of(rpc, pods), pods)
 
     def _strand(self, cluster: _Cluster, key: Key, tasks: frozenset[Task]) -> None:
         """Tasks were left without a worker: they are looked at until they have one, or are gone."""
-        if not tasks or self._group is None:
+        if not tasks or not self._background.held:
             return
         self._stranded[key] = self._stranded.get(key, frozenset()) | tasks
         cluster.stranded.add(key)
         if cluster.watching is None or cluster.watching.done():
-            cluster.watching = self._group.create_task(self._watch_stranded(cluster))
+            cluster.watching = self._background.begin(self._watch_stranded(cluster))
 
     async def _watch_stranded(self, cluster: _Cluster) -> None:
         while cluster.stranded:

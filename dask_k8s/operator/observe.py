@@ -222,7 +222,7 @@ class Observer:
         order = self._news.answers(cluster).order
         if not isinstance(order, Known):
             return order
-        housing = housed(order.answer, list(self._caches.pods.by(CLUSTER, (cluster.namespace, cluster.name))))
+        housing = housed(order.answer, self._caches.pods_of(cluster))
         position = {member.address: index for index, member in enumerate(order.answer)}
         last = {
             **dict.fromkeys(housing.unclear, len(position)),

@@ -21,8 +21,16 @@ from dask_k8s.scheduler.verified import connect_verified
 
 logger = logging.getLogger(__name__)
 
+FIRST_PAUSE = 0.5
+
 DIRECT_TIMEOUT = 1.5
 """Seconds for a connection inside the cluster network; from outside nobody answers, or somebody else."""
+
+
+def pause(failures: int, longest: float) -> float:
+    """Seconds until a scheduler that did not answer so many times is tried again: longer and longer."""
+    doublings: int = 1 << min(failures, 10)
+    return min(longest, FIRST_PAUSE * doublings)
 
 
 class Reaches(Protocol):

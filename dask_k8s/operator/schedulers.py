@@ -17,16 +17,16 @@ from dask_k8s.errors import SchedulerError, SchedulerRefused
 from dask_k8s.kinds.value import Manifest, Ref
 from dask_k8s.operator.actions import Ask, Question
 from dask_k8s.operator.answers import Answers
-from dask_k8s.operator.caches import CLUSTER, Caches
+from dask_k8s.operator.caches import Caches
+from dask_k8s.operator.engine.background import Background
 from dask_k8s.operator.engine.queue import Key
 from dask_k8s.operator.members import order_of
-from dask_k8s.operator.reach import Reaches
+from dask_k8s.operator.reach import Reaches, pause
 from dask_k8s.scheduler.rpc import SchedulerRpc
+from dask_k8s.scheduler.wire import reason
 from dask_k8s.settings import Timing
 
 logger = logging.getLogger(__name__)
-
-FIRST_PAUSE = 0.5
 
 
 @dataclass(slots=True)
@@ -72,18 +72,15 @@ class Schedulers:
         self._wake = wake
         self._caches = caches
         self._talks: dict[str, _Talk] = {}
-        self._group: asyncio.TaskGroup | None = None
+        self._background = Background()
         caches.clusters.on(self._on_cluster)
 
     async def run(self) -> None:
         """Hold conversations until it is cancelled; what was asked is forgotten then."""
-        async with asyncio.TaskGroup() as group:
-            self._group = group
-            try:
-                await asyncio.Event().wait()
-            finally:
-                self._group = None
-                self._talks.clear()
+        try:
+            await self._background.hold()
+        finally:
+            self._talks.clear()
 
     def ask(self, key: Key, cluster: Ref | None, asks: frozenset[Question]) -> None:
         """What a plan wants to know from now on; nothing ends it, and so does a cluster that is not ours to ask."""
@@ -118,8 +115,8 @@ class Schedulers:
         return self._talks.setdefault(cluster.uid or "", _Talk(cluster=cluster))
 
     def _start(self, talk: _Talk) -> None:
-        if self._group is not None and (talk.asking is None or talk.asking.done()):
-            talk.asking = self._group.create_task(self._converse(talk))
+        if self._background.held and (talk.asking is None or talk.asking.done()):
+            talk.asking = self._background.begin(self._converse(talk))
 
     async def _converse(self, talk: _Talk) -> None:
         """Until nobody asks anything; a scheduler that cannot be reached is told to those who asked."""
@@ -128,8 +125,8 @@ class Schedulers:
                 async with aclosing(await self._reach.connect(talk.cluster)) as connection:
                     await self._serve(talk, SchedulerRpc(connection))
             except SchedulerError as error:
-                self._silent(talk, _said(error))
-                await asyncio.sleep(self._pause(talk.failures))
+                self._silent(talk, reason(error))
+                await asyncio.sleep(pause(talk.failures, self._timing.silence))
                 talk.failures += 1
 
     async def _serve(self, talk: _Talk, rpc: SchedulerRpc) -> None:
@@ -139,17 +136,12 @@ class Schedulers:
                 await self._poll(talk, rpc, ask)
             await _either(talk.changed.wait(), talk.answers.pause(talk.questions()))
 
-    def _pause(self, failures: int) -> float:
-        """Seconds until the next attempt: longer and longer."""
-        doublings: int = 1 << min(failures, 10)
-        return min(self._timing.silence, FIRST_PAUSE * doublings)
-
     async def _poll(self, talk: _Talk, rpc: SchedulerRpc, ask: Ask) -> None:
         """One question; those who asked are woken where the answer is news to them."""
         try:
             reply = await self._reply(talk.cluster, rpc, ask)
         except SchedulerRefused as error:
-            news = talk.answers.refused(ask, _said(error))
+            news = talk.answers.refused(ask, reason(error))
         else:
             talk.failures = 0
             # Whoever asked may have gone while the answer was on its way: it would look like a present one later.
@@ -161,7 +153,7 @@ class Schedulers:
     async def _reply(self, cluster: Ref, rpc: SchedulerRpc, ask: Ask) -> Any:
         match ask:
             case Ask.ORDER:
-                return await order_of(rpc, list(self._caches.pods.by(CLUSTER, (cluster.namespace, cluster.name))))
+                return await order_of(rpc, self._caches.pods_of(cluster))
             case Ask.TARGET:
                 return await rpc.adaptive_target()
             case Ask.IDLE:
@@ -181,10 +173,6 @@ class Schedulers:
             talk = self._talks.pop(old["metadata"]["uid"], None)
             if talk is not None:
                 talk.cancel()
-
-
-def _said(error: SchedulerError) -> str:
-    return str(error) or type(error).__name__
 
 
 async def _either(waiting: Awaitable[object], seconds: float) -> None:

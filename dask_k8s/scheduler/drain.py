@@ -30,6 +30,9 @@ DEAF = 30.0
 RETURN = 2.0
 """Seconds that a refused worker has to be in service again: the scheduler tells it, and it tells the scheduler."""
 
+LEAVING = "closing_gracefully"
+"""A worker's status from when it is retired on."""
+
 NOWHERE = "No other worker is running that could take its data."
 UNMOVABLE = "Its data cannot be moved: it holds an actor, or those that could have taken its data have left."
 
@@ -168,30 +171,29 @@ class Drainage:
 
     async def _look_on(self, retiring: asyncio.Future[frozenset[str]], workers: frozenset[str]) -> None:
         """Tell how far it has come, until it has."""
-        loop = asyncio.get_running_loop()
-        heard, at_rest = loop.time(), 0
+        looks = _Looks(workers, asyncio.get_running_loop().time())
         while not retiring.done():
             try:
                 async with aclosing(await self._beside()) as connection:
-                    rpc = SchedulerRpc(connection)
-                    while not retiring.done():
-                        there = (await rpc.identity()).workers
-                        heard = loop.time()
-                        at_rest = at_rest + 1 if _at_rest(there, workers) else 0
-                        if at_rest > PATIENCE:
-                            break
-                        self._told(Moving(left=_left(there, workers)))
-                        await asyncio.wait([retiring], timeout=max(FIRST_LOOK, _interval(len(there))))
-                if at_rest > PATIENCE:
-                    # It was done long ago, or another scheduler answers: the reply was lost with its connection.
-                    raise _ReplyLost("retire_workers: no answer, though none of them leaves any more")
-            except _ReplyLost:
-                raise
+                    await self._look(looks, SchedulerRpc(connection), retiring)
             except SchedulerError as error:
-                if loop.time() - heard > DEAF:
+                if asyncio.get_running_loop().time() - looks.heard > DEAF:
                     raise SchedulerSilent(f"retire_workers: no answer, nor to anything else: {error}") from error
                 self._told(Moving(left={}, silent=str(error)))
                 await asyncio.wait([retiring], timeout=FIRST_LOOK)
+            if looks.at_rest > PATIENCE:
+                # It was done long ago, or another scheduler answers: the reply was lost with its connection.
+                raise SchedulerSilent("retire_workers: no answer, though none of them leaves any more")
+
+    async def _look(self, looks: _Looks, rpc: SchedulerRpc, retiring: asyncio.Future[frozenset[str]]) -> None:
+        """Until it is done, or has been at rest for too long."""
+        while not retiring.done():
+            there = (await rpc.identity()).workers
+            looks.saw(there, asyncio.get_running_loop().time())
+            if looks.at_rest > PATIENCE:
+                return
+            self._told(Moving(left=_left(there, looks.workers)))
+            await asyncio.wait([retiring], timeout=max(FIRST_LOOK, _interval(len(there))))
 
 
 def _addresses(groups: Iterable[frozenset[str]]) -> frozenset[str]:
@@ -231,16 +233,29 @@ async def _stuck(rpc: SchedulerRpc, workers: frozenset[str]) -> frozenset[str]:
     if not workers:
         return workers
     told = (await rpc.identity()).workers
-    return frozenset(worker for worker in workers if worker in told and told[worker].status == "closing_gracefully")
+    return frozenset(worker for worker in workers if worker in told and told[worker].status == LEAVING)
 
 
-class _ReplyLost(SchedulerSilent):
-    """A call has ended, and its reply never came."""
+class _Looks:
+    """What was seen beside a call that takes long.
 
+    Attributes
+    ----------
+    heard
+        When the scheduler answered last, by the loop's clock.
+    at_rest
+        How many looks in a row showed that none of the workers is being retired.
+    """
 
-def _at_rest(there: Mapping[str, WorkerFacts], workers: frozenset[str]) -> bool:
-    """Whether none of these workers is being retired."""
-    return not any(there[worker].status == "closing_gracefully" for worker in workers if worker in there)
+    def __init__(self, workers: frozenset[str], now: float) -> None:
+        self.workers = workers
+        self.heard = now
+        self.at_rest = 0
+
+    def saw(self, there: Mapping[str, WorkerFacts], now: float) -> None:
+        """The scheduler's workers at one look."""
+        leaving = any(there[worker].status == LEAVING for worker in self.workers if worker in there)
+        self.heard, self.at_rest = now, 0 if leaving else self.at_rest + 1
 
 
 def _left(there: Mapping[str, WorkerFacts], workers: frozenset[str]) -> Mapping[str, int]:
