@@ -160,8 +160,8 @@ class Drains:
         """Drain what waits, and what comes to wait meanwhile."""
         while cluster.waiting:
             first = cluster.waiting[0]
-            batch = [each for each in cluster.waiting if each.until == first.until]
-            cluster.waiting = [each for each in cluster.waiting if each.until != first.until]
+            batch = [each for each in cluster.waiting if (each.key, each.until) == (first.key, first.until)]
+            cluster.waiting = [each for each in cluster.waiting if (each.key, each.until) != (first.key, first.until)]
             await self._drained(cluster, batch)
 
     async def _drained(self, cluster: _Cluster, batch: list[_Drain]) -> None:

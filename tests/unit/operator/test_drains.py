@@ -45,9 +45,9 @@ def ref(name: str) -> Ref:
     return Ref(kind="Pod", namespace="default", name=name, uid=f"uid-of-{name}")
 
 
-def retire(*names: str, seconds: float = 30) -> Retire:
+def retire(*names: str, seconds: float = 30, until: datetime | None = None) -> Retire:
     """A drain of these."""
-    until = datetime.now(UTC) + timedelta(seconds=seconds)
+    until = (datetime.now(UTC) + timedelta(seconds=seconds)) if until is None else until
     return Retire(cluster=CLUSTER, workers=frozenset(map(ref, names)), until=until)
 
 
@@ -192,14 +192,18 @@ async def test_tasks_that_nobody_may_run_any_more_are_told_until_somebody_may(
     talk: Talking, pods: Pods, tmp_path: Path
 ) -> None:
     """They were restricted to a worker that left."""
-    pods("worker-0", "worker-1")
-    await talk.partner.scene("begin", count=2)
+    pods("worker-0", "worker-1", "worker-2")
+    await talk.partner.scene("begin", count=3)
     worker = (await talk.partner.workers())["worker-0"]
     for key in ("running", "waiting"):
         path = str(tmp_path / key)
         await talk.partner.scene("submit", task="work", key=key, path=path, seconds=1.0, worker=worker, only=True)
-    talk.drains.begin(OTHER, retire("worker-0"))
+    together = datetime.now(UTC) + timedelta(seconds=30)
+    talk.drains.begin(KEY, retire("worker-2", until=together))  # of another group, in the same second
+    talk.drains.begin(OTHER, retire("worker-0", until=together))
     await ended(talk, "worker-0")
+    await ended(talk, "worker-2")
     assert talk.drains.stranded(OTHER) == ("waiting",)
+    assert talk.drains.stranded(KEY) == ()
     await talk.partner.scene("forget", key="waiting")
     await talk.until(lambda: talk.drains.stranded(OTHER) == ())
