@@ -147,6 +147,7 @@ QUESTIONS: list[tuple[str, Json]] = [
 """In their order, to three workers of which one holds data and one is at work."""
 
 
+@pytest.mark.locked
 async def test_a_played_scheduler_answers_as_a_real_one(partner: Start, tmp_path: Path) -> None:
     """The release is the one of the lock: a newer one that answers otherwise is told by this test."""
     assert distributed.__version__ == VERSION
