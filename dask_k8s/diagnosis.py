@@ -71,6 +71,18 @@ def of_pod(pod: Manifest, events: Iterable[str] = ()) -> Diagnosis | None:
     return next(_findings(pod, tuple(events)), None)
 
 
+def messages(events: Iterable[Manifest]) -> list[str]:
+    """What Events of ``v1`` say, the newest last, in whichever way they tell their time."""
+    return [event.get("message", "") for event in sorted(events, key=_told_last)]
+
+
+def _told_last(event: Manifest) -> str:
+    """As far as texts compare: to the second, since some have more."""
+    series = event.get("series") or {}
+    found = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or ""
+    return str(found)[: len("2026-01-01T00:00:00")]
+
+
 def _findings(pod: Manifest, events: tuple[str, ...]) -> Iterator[Diagnosis]:
     """The likeliest cause first; how a Pod ends that is being deleted is nobody's trouble."""
     if "deletionTimestamp" in pod["metadata"]:

@@ -38,6 +38,9 @@ DEFAULT_GROUP = "default"
 """What a cluster's user calls the worker group that every cluster has."""
 
 OPERATOR = "dask-operator"
+REPORTING_CONTROLLER = f"{GROUP}/operator"
+"""Who speaks in the Events of an operator, wherever it runs."""
+
 OPERATOR_NAMESPACE = "dask-operator"
 FIELD_MANAGER = "dask-k8s"
 

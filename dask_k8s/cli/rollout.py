@@ -89,8 +89,7 @@ async def _problem(client: Client, deployment: Manifest) -> Diagnosis | None:
 
 async def _events(client: Client, pod: Manifest) -> list[str]:
     selector = f"involvedObject.uid={pod['metadata']['uid']},type=Warning"
-    events = (await client.list(EVENT, pod["metadata"]["namespace"], fields=selector))["items"]
-    return [event.get("message", "") for event in sorted(events, key=lambda event: event.get("lastTimestamp") or "")]
+    return diagnosis.messages((await client.list(EVENT, pod["metadata"]["namespace"], fields=selector))["items"])
 
 
 async def _whole(client: Client, namespace: str, problem: Diagnosis) -> str:

@@ -144,5 +144,4 @@ class Watched:
             )
         except (ApiError, Unreachable):
             return []
-        ordered = sorted(events["items"], key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
-        return [event.get("message", "") for event in ordered]
+        return diagnosis.messages(events["items"])

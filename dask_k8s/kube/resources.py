@@ -71,6 +71,11 @@ NODE = Resource(group="", version="v1", plural="nodes", kind="Node", namespaced=
 POD = Resource(group="", version="v1", plural="pods", kind="Pod")
 SERVICE = Resource(group="", version="v1", plural="services", kind="Service")
 EVENT = Resource(group="", version="v1", plural="events", kind="Event")
+"""As people and kubectl read them, whoever wrote them."""
+
+RECORDED_EVENT = Resource(group="events.k8s.io", version="v1", plural="events", kind="Event")
+"""The same objects as they are written today; the API server converts one into the other."""
+
 SECRET = Resource(group="", version="v1", plural="secrets", kind="Secret")
 CONFIG_MAP = Resource(group="", version="v1", plural="configmaps", kind="ConfigMap")
 SERVICE_ACCOUNT = Resource(group="", version="v1", plural="serviceaccounts", kind="ServiceAccount")
@@ -131,6 +136,7 @@ KNOWN = (
     DASK_AUTOSCALER,
 )
 _BY_KIND = {resource.kind: resource for resource in KNOWN}
+_BY_VERSION = {(resource.api_version, resource.kind): resource for resource in (*KNOWN, RECORDED_EVENT)}
 
 
 def named(kind: str) -> Resource:
@@ -158,8 +164,9 @@ def of(manifest: Manifest) -> Resource:
         if not isinstance(manifest.get(field), str):
             raise InvalidResource(field, "is missing")
     resource = named(manifest["kind"])
-    if resource.api_version != manifest["apiVersion"]:
+    found = _BY_VERSION.get((manifest["apiVersion"], manifest["kind"]))
+    if found is None:
         raise InvalidResource(
             "apiVersion", f"must be {resource.api_version} for {resource.kind}, not {manifest['apiVersion']}"
         )
-    return resource
+    return found

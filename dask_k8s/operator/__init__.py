@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from types import TracebackType
 
 from dask_k8s.errors import ApiError, LeadershipLost, NoCredentials, Unreachable
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.informer import Informer
-from dask_k8s.names import DEPLOYED
+from dask_k8s.names import DEPLOYED, REPORTING_CONTROLLER
 from dask_k8s.operator.act import Hands
 from dask_k8s.operator.caches import Cache, Caches, Scope
 from dask_k8s.operator.controllers import Controllers
@@ -78,7 +79,7 @@ class Operator:
         self._election = election
         self._queue = Queue()
         self._expectations = Expectations()
-        self._recorder = Recorder(client, component="dask-operator")
+        self._recorder = Recorder(client, controller=REPORTING_CONTROLLER, instance=socket.gethostname())
         self.caches = Caches(client, scope)
         reach = Reach(client, self.caches, inside=inside)
         self._schedulers = Schedulers(self.caches, reach, self._queue.add, timing)

@@ -5,20 +5,26 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from dask_k8s import names
 from dask_k8s.errors import Missing
+from dask_k8s.kinds.value import Ref
 from dask_k8s.operator.act import Hands
+from dask_k8s.operator.actions import Event
 from dask_k8s.operator.controllers import Controllers, Decided
 from dask_k8s.operator.engine.expectations import Expectations
 from dask_k8s.operator.engine.queue import Key, Queue
-from dask_k8s.operator.engine.recorder import Recorder
+from dask_k8s.operator.engine.recorder import Recorder, Sentence
 from dask_k8s.operator.refusals import Refusals
 from dask_k8s.operator.schedulers import Schedulers
 
 SOONEST = 0.05
 """Seconds until a pass that asked to be woken comes at the earliest, whatever its plan believes the time to be."""
+
+ACTION = "Reconcile"
+"""What the operator did when it found what an Event tells."""
 
 STATUS_INTERVAL = 1.0
 """Seconds between two statuses of one resource where nothing is to be done."""
@@ -87,7 +93,7 @@ class Reconciler:
             return False
         self._written[key] = time.monotonic()
         for event in decided.plan.events:
-            self._recorder.tell(decided.ref, names.API_VERSION, event.reason, event.message, warning=event.warning)
+            self._recorder.tell(_sentence(decided.ref, event))
         return True
 
     def _forget(self, key: Key) -> None:
@@ -95,3 +101,15 @@ class Reconciler:
         self._refusals.forget(key)
         self._schedulers.forget(key)
         self._written.pop(key, None)
+
+
+def _sentence(ref: Ref, event: Event) -> Sentence:
+    """Without the version that was read: with it, no sentence would be the same as one before."""
+    return Sentence(
+        about=replace(ref, version=None),
+        api_version=names.API_VERSION,
+        action=ACTION,
+        reason=event.reason,
+        note=event.message,
+        warning=event.warning,
+    )

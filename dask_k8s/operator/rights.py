@@ -36,7 +36,7 @@ RIGHTS: tuple[Right, ...] = (
     Right(group="kubernetes.dask.org", resource="daskautoscalers/status", verbs=("patch",)),
     Right(group="", resource="pods", verbs=(*_READ, "create", "patch", "delete")),
     Right(group="", resource="services", verbs=(*_READ, "create")),
-    Right(group="", resource="events", verbs=("get", "create", "patch")),
+    Right(group="events.k8s.io", resource="events", verbs=("create", "patch")),
     Right(group="coordination.k8s.io", resource="leases", verbs=(*_READ, "create", "update", "patch", "delete")),
 )
 """What an operator needs for clusters, in each namespace that it serves."""

@@ -84,8 +84,7 @@ def seen(kubectl: Kubectl, name: str) -> Json:
     pod["metadata"].pop("managedFields", None)
     fields = f"involvedObject.name={name.lower()},type=Warning"
     events = kubectl.json("get", "events", "--field-selector", fields)["items"]
-    events.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
-    return {"pod": pod, "events": [event["message"] for event in events]}
+    return {"pod": pod, "events": diagnosis.messages(events)}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dask_k8s.diagnosis import Cause, of_pod
+from dask_k8s.diagnosis import Cause, messages, of_pod
 from dask_k8s.kinds.value import Manifest
 
 IMAGE = "ghcr.io/dask/dask:no-such-tag"
@@ -207,3 +207,19 @@ def test_what_a_container_says_goes_before_what_events_say() -> None:
     found = of_pod(pod(waiting("ErrImagePull", NOT_FOUND)), [SANDBOX])
     assert found is not None
     assert found.cause is Cause.IMAGE_NOT_FOUND
+
+
+def test_events_are_in_their_order_whoever_wrote_them() -> None:
+    """A kubelet's have one time, a scheduler's another, and one that came again tells when."""
+    events: list[Manifest] = [
+        {"message": "kubelet", "lastTimestamp": "2026-01-01T00:00:02Z", "eventTime": None},
+        {
+            "message": "again",
+            "eventTime": "2026-01-01T00:00:00.000001Z",
+            "series": {"lastObservedTime": "2026-01-01T00:00:04.0Z"},
+        },
+        {"message": "scheduler", "lastTimestamp": None, "eventTime": "2026-01-01T00:00:03.500000Z"},
+        {"message": "undated"},
+        {"lastTimestamp": "2026-01-01T00:00:01Z"},
+    ]
+    assert messages(events) == ["undated", "", "kubelet", "scheduler", "again"]

@@ -51,6 +51,12 @@ def test_each_resource_is_found_by_its_own_manifest() -> None:
         assert resources.named(resource.kind) == resource
 
 
+def test_an_event_is_read_by_its_old_group_and_written_by_its_new_one() -> None:
+    """Both are one kind; what a manifest says decides, and the kind alone means what people read."""
+    assert resources.named("Event") == resources.EVENT
+    assert resources.of({"apiVersion": "events.k8s.io/v1", "kind": "Event"}) == resources.RECORDED_EVENT
+
+
 @pytest.mark.parametrize(
     ("manifest", "sentence"),
     [
