@@ -34,6 +34,12 @@ _RBAC = "rbac.authorization.k8s.io"
 _LABELS = {**SELECTOR, PART_OF: PACKAGE, "app.kubernetes.io/version": VERSION}
 _PROBES_PORT = 8080
 _NOBODY = 65532
+_SCRAPED = {
+    "prometheus.io/scrape": "true",
+    "prometheus.io/port": str(_PROBES_PORT),
+    "prometheus.io/path": "/metrics",
+}
+"""What many configurations of Prometheus look for on a Pod."""
 
 _WRITE = ("get", "list", "watch", "create", "update", "patch", "delete")
 
@@ -125,7 +131,7 @@ def _deployment(metadata: Manifest, image: str) -> Manifest:
         "spec": {
             "selector": {"matchLabels": SELECTOR},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-            "template": {"metadata": {"labels": _LABELS}, "spec": _pod(image)},
+            "template": {"metadata": {"labels": _LABELS, "annotations": _SCRAPED}, "spec": _pod(image)},
         },
     }
 

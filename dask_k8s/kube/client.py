@@ -68,6 +68,11 @@ class Client:
     ) -> None:
         await self._transport.__aexit__(kind, error, traceback)
 
+    @property
+    def answers(self) -> Mapping[tuple[str, ...], int]:
+        """How often which verb was answered by which code; ``<error>`` stands for no answer."""
+        return self._transport.counts.answers
+
     async def get(self, resource: Resource, namespace: str | None, name: str, *, timeout: float | None = None) -> Json:
         """One object."""
         return await self._read(resource.path(namespace, name), {}, timeout)

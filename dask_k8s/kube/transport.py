@@ -14,6 +14,7 @@ import aiohttp
 from dask_k8s.errors import Forbidden, Unreachable
 from dask_k8s.kinds.value import value
 from dask_k8s.kube import replies
+from dask_k8s.kube.counts import Counts
 from dask_k8s.kube.credentials import Credentials
 from dask_k8s.kube.sockets import Sockets
 
@@ -73,12 +74,14 @@ class Transport:
         self._slots = asyncio.Semaphore(in_flight)
         self._sockets = Sockets()
         self._session: aiohttp.ClientSession | None = None
+        self.counts = Counts()
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=0, ssl=self.credentials.ssl or True, socket_factory=self._sockets.make
             ),
+            middlewares=(self.counts,),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": self._user_agent, "Accept": "application/json"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_WITHIN),

@@ -22,12 +22,14 @@ from dask_k8s.names import DEPLOYED, REPORTING_CONTROLLER
 from dask_k8s.operator.act import Hands
 from dask_k8s.operator.caches import Cache, Caches, Scope
 from dask_k8s.operator.controllers import Controllers
+from dask_k8s.operator.deeds import Deeds
 from dask_k8s.operator.drains import Drains
 from dask_k8s.operator.engine.election import Election
 from dask_k8s.operator.engine.expectations import Expectations
 from dask_k8s.operator.engine.loop import Loop
 from dask_k8s.operator.engine.queue import Queue
 from dask_k8s.operator.engine.recorder import Recorder
+from dask_k8s.operator.insight import Insight
 from dask_k8s.operator.observe import Observer
 from dask_k8s.operator.reach import Reach
 from dask_k8s.operator.reconcile import Reconciler
@@ -84,7 +86,7 @@ class Operator:
         reach = Reach(client, self.caches, inside=inside)
         self._schedulers = Schedulers(self.caches, reach, self._queue.add, timing)
         self._drains = Drains(self.caches, reach, self._queue.add, timing)
-        refusals = Refusals()
+        refusals, deeds = Refusals(), Deeds()
         observer = Observer(self.caches, self._expectations, refusals, self._schedulers, self._drains)
         self._controllers = Controllers(
             self.caches, self._queue, self._expectations, observer, me=me, max_workers=max_workers, timing=timing
@@ -95,6 +97,7 @@ class Operator:
             expectations=self._expectations,
             refusals=refusals,
             drains=self._drains,
+            deeds=deeds,
         )
         reconciler = Reconciler(
             controllers=self._controllers,
@@ -107,6 +110,19 @@ class Operator:
         )
         self.loop = Loop(self._queue, reconciler)
         self.serving = asyncio.Event()
+        self.insight = Insight(
+            client=client,
+            caches=self.caches,
+            queue=self._queue,
+            loop=self.loop,
+            expectations=self._expectations,
+            refusals=refusals,
+            deeds=deeds,
+            drains=self._drains,
+            recorder=self._recorder,
+            fence=election.fence,
+            serving=self.serving,
+        )
         self._group = asyncio.TaskGroup()
         self._task: asyncio.Task[None] | None = None
 

@@ -23,7 +23,9 @@ logger = logging.getLogger("dask_k8s.operator")
 @click.option("--log-format", type=click.Choice(["plain", "json"]), default="plain", help="How log lines look.")
 @click.option("-v", "--verbose", is_flag=True, help="Log what helps to find bugs, too.")
 @click.option("-q", "--quiet", is_flag=True, help="Log warnings and errors alone.")
-@click.option("--probes-port", type=click.IntRange(0, 65535), default=8080, help="Of /livez and /readyz; 0 for none.")
+@click.option(
+    "--probes-port", type=click.IntRange(0, 65535), default=8080, help="Of /livez, /readyz and /metrics; 0 for none."
+)
 @click.option(
     "--kubeconfig", help="The file to log in with.  [default: KUBECONFIG, ~/.kube/config, or the Pod's account]"
 )

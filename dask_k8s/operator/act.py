@@ -16,6 +16,7 @@ from dask_k8s.kinds.value import Manifest, Ref
 from dask_k8s.kube import resources
 from dask_k8s.kube.client import Client
 from dask_k8s.operator.actions import Action, Create, Delete, Patch, Retire
+from dask_k8s.operator.deeds import Deeds
 from dask_k8s.operator.engine.election import Fence
 from dask_k8s.operator.engine.expectations import Expectations
 from dask_k8s.operator.engine.queue import Key
@@ -41,13 +42,21 @@ class Hands:
     """
 
     def __init__(
-        self, client: Client, *, fence: Fence, expectations: Expectations, refusals: Refusals, drains: Drains
+        self,
+        client: Client,
+        *,
+        fence: Fence,
+        expectations: Expectations,
+        refusals: Refusals,
+        drains: Drains,
+        deeds: Deeds,
     ) -> None:
         self._client = client
         self._fence = fence
         self._expectations = expectations
         self._refusals = refusals
         self._drains = drains
+        self._deeds = deeds
 
     async def carry_out(self, key: Key, actions: Sequence[Action]) -> None:
         """All deeds of one plan.
@@ -108,6 +117,7 @@ class Hands:
             self._refusals.refused(key, action, error.reason or type(error).__name__, error.message)
             return False
         self._refusals.succeeded(key, action)
+        self._deeds.done(key, action)
         return True
 
     async def _create(self, key: Key, manifest: Manifest) -> None:

@@ -20,6 +20,7 @@ from dask_k8s.kube.credentials import Credentials
 from dask_k8s.kube.informer import Informer
 from dask_k8s.operator import Operator, Scope, probes
 from dask_k8s.operator.engine.election import Election, Terms
+from dask_k8s.operator.metrics import Metrics
 from dask_k8s.settings import DEFAULT_MAX_WORKERS, Timing
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Options:
     timing
         How long it waits for what.
     probes_port
-        Where the probes are answered; None for nowhere.
+        Where probes and metrics are answered; None for nowhere.
     kubeconfig, context
         The log-in; None for what the surroundings give.
     """
@@ -153,5 +154,8 @@ async def _probes(operator: Operator, port: int | None) -> AsyncIterator[None]:
     def dead() -> Iterator[str]:
         return probes.why_dead(informers(), operator.loop.under_way, time.monotonic())
 
-    async with probes.answered(port, dead=dead, unready=lambda: probes.why_unready(informers())):
+    metrics = Metrics(operator.insight)
+    async with probes.answered(
+        port, dead=dead, unready=lambda: probes.why_unready(informers()), metrics=metrics.exposition
+    ):
         yield

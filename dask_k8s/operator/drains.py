@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -99,6 +99,11 @@ class Drains:
     ----------
     wake
         Called with the key for which there is news.
+
+    Attributes
+    ----------
+    ended
+        How many drains have ended, by what became of the worker.
     """
 
     def __init__(self, caches: Caches, reach: Reaches, wake: Callable[[Key], None], timing: Timing) -> None:
@@ -112,6 +117,7 @@ class Drains:
         self._stranded: dict[Key, frozenset[Task]] = {}
         self._background = Background()
         self._places = asyncio.Semaphore(MOST)
+        self.ended: Counter[Drain] = Counter()
         caches.pods.on(self._on_pod)
         caches.clusters.on(self._on_cluster)
 
@@ -151,6 +157,10 @@ class Drains:
         """What became of a worker's drain; nothing where that is no longer so."""
         found = self._drains.get(pod.uid or "")
         return found.told if found is not None and found.holds(self._restarts(pod), time.monotonic()) else None
+
+    def states(self) -> Counter[Drain]:
+        """How many drains of Pods that are there stand where."""
+        return Counter(each.told.state for each in self._drains.values())
 
     def stranded(self, key: Key) -> tuple[str, ...]:
         """Tasks that may run on workers alone that have left a group."""
@@ -250,6 +260,7 @@ class Drains:
     def _ended(self, each: _Drain, told: Drained) -> None:
         uid = each.pod.uid or ""
         each.since = time.monotonic()
+        self.ended[told.state] += 1
         if told.state in (Drain.REFUSED, Drain.STUCK) and uid in self._drains:
             pause = self._timing.refused_drain
             if told.why == drain.UNMOVABLE and told.state is Drain.REFUSED:

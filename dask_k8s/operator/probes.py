@@ -1,5 +1,7 @@
 """What the kubelet asks: ``/livez``, whether a restart would help, and ``/readyz``, whether the caches are in step.
 
+And what Prometheus asks: ``/metrics``.
+
 An API server that is away, or CRDs that are missing, make no restart: they are told by ``/readyz``. That the event loop
 breathes needs no look of its own, since nobody would answer. A standby is ready: its caches are warm.
 """
@@ -71,9 +73,18 @@ def why_unready(followers: Iterable[Follower]) -> Iterator[str]:
 
 @asynccontextmanager
 async def answered(
-    port: int, *, dead: Callable[[], Iterable[str]], unready: Callable[[], Iterable[str]]
+    port: int,
+    *,
+    dead: Callable[[], Iterable[str]],
+    unready: Callable[[], Iterable[str]],
+    metrics: Callable[[str], tuple[bytes, str]],
 ) -> AsyncIterator[int]:
     """Answers the probes on a port of every interface; yields the port, which is another one where 0 was asked.
+
+    Parameters
+    ----------
+    metrics
+        What is told to whoever accepts this, and the type that it has.
 
     Raises
     ------
@@ -83,6 +94,7 @@ async def answered(
     app = web.Application()
     app.router.add_get("/livez", _answer(dead))
     app.router.add_get("/readyz", _answer(unready))
+    app.router.add_get("/metrics", _exposed(metrics))
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
     try:
@@ -96,6 +108,14 @@ def _answer(complaints: Callable[[], Iterable[str]]) -> _Handler:
     async def handle(_: web.Request) -> web.StreamResponse:
         found = list(complaints())
         return web.Response(text="\n".join(found or ["ok"]) + "\n", status=503 if found else 200)
+
+    return handle
+
+
+def _exposed(metrics: Callable[[str], tuple[bytes, str]]) -> _Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        body, content_type = metrics(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
 
     return handle
 

@@ -32,6 +32,10 @@ class Refusals:
         self._by_key: dict[Key, dict[Deed, _Refused]] = {}
         self._generations: dict[Key, tuple[str | None, int]] = {}
 
+    def __len__(self) -> int:
+        """How many deeds are refused."""
+        return sum(map(len, self._by_key.values()))
+
     def of(self, key: Key) -> tuple[Refusal, ...]:
         """What a plan gets to see."""
         return tuple(refused.refusal for refused in self._by_key.get(key, {}).values())

@@ -10,6 +10,8 @@ Directives, each of which becomes Markdown and is parsed like the rest of the pa
     The verbs that somebody needs.
 ``{command} dask k8s install``
     A command's own help.
+``{metrics}``
+    What the operator counts, from ``operator/metrics.py``.
 ``{leavers}``
     The decision table of scale-down, from its unit tests.
 """
@@ -31,6 +33,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from dask_k8s import KubeCluster, settings
 from dask_k8s.cli.manifest import USER_RIGHTS
+from dask_k8s.operator.metrics import METRICS, PREFIX, Duration, Number
 from dask_k8s.operator.observed import ObservedGroup
 from dask_k8s.operator.rights import FORWARDING, JOBS, OPTIONAL, RIGHTS, Right
 from tests.unit.operator.plan import test_leavers, words
@@ -213,6 +216,23 @@ def right_row(right: Right) -> tuple[str, ...]:
     return (f"`{right.group}`" if right.group else "core", f"`{right.resource}`", ", ".join(right.verbs))
 
 
+class MetricsTable(Generated):
+    """What the operator counts."""
+
+    def lines(self) -> Iterator[str]:
+        yield from table(("Metric", "Type", "Labels", "Meaning"), map(metric_row, METRICS))
+
+
+def metric_row(metric: Number | Duration) -> tuple[str, ...]:
+    """One metric."""
+    return (
+        f"`{PREFIX}{metric.name}`",
+        metric.type,
+        ", ".join(f"`{each}`" for each in metric.labels),
+        f"{metric.help}.",
+    )
+
+
 class LeaversTable(Generated):
     """Each row is a unit test: what is so, what there is, what is done."""
 
@@ -260,6 +280,7 @@ DIRECTIVES: Mapping[str, type[Generated]] = {
     "rights": RightsTable,
     "command": Command,
     "leavers": LeaversTable,
+    "metrics": MetricsTable,
 }
 
 

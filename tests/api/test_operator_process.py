@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from aiohttp import web
+from prometheus_client.parser import text_string_to_metric_families
 
 from dask_k8s import names
 from dask_k8s.errors import Missing
@@ -82,6 +83,42 @@ async def test_a_standby_is_ready_and_takes_over(apiserver: ApiServer, client: C
                 return await holder() not in ("", held_by)
 
             await eventually(taken_over)
+
+
+@pytest.mark.usefixtures("crds")
+async def test_metrics_are_answered_beside_the_probes(apiserver: ApiServer, client: Client, namespace: str) -> None:
+    """Who leads, how far the caches are, and what the API server was asked, as Prometheus parses it."""
+    options = Options(namespaces=(namespace,), kubeconfig=apiserver.kubeconfig, context=apiserver.context)
+    async with deployed(options) as (address, _):
+        found: dict[tuple[str, ...], float] = {}
+
+        async def serves() -> bool:
+            found.update(await metrics(address))
+            return found["dask_operator_serving",] == 1
+
+        await eventually(lambda: is_ready(address))
+        await eventually(serves)
+        assert found["dask_operator_leader",] == 1
+        for kind in (names.CLUSTER, "Pod", "Lease", "Node"):
+            place = "" if kind == "Node" else namespace
+            assert found["dask_operator_watch_in_step", kind, place] == 1
+            assert found["dask_operator_watch_age_seconds", kind, place] < WITHIN
+            assert found["dask_operator_relists_total", kind, place] >= 1
+        assert found["dask_operator_objects", "Lease"] == 0  # the operator's own is none that it watches
+        for code, verb in (("200", "list"), ("200", "watch"), ("404", "get"), ("201", "create")):
+            assert found["dask_operator_api_requests_total", code, verb] >= 1
+        assert found["process_resident_memory_bytes",] > 1e7
+
+
+async def metrics(address: str) -> dict[tuple[str, ...], float]:
+    """What is exposed, by name and the values of the labels in the order of their names."""
+    status, text = await asked(address + "/metrics")
+    assert status == 200
+    return {
+        (sample.name, *(text for _, text in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
 
 
 @asynccontextmanager

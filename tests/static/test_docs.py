@@ -14,6 +14,12 @@ import pytest
 
 from dask_k8s import names
 from dask_k8s.diagnosis import Cause
+from dask_k8s.kube.counts import NO_ANSWER
+from dask_k8s.operator.deeds import DEEDS
+from dask_k8s.operator.engine.expectations import Expectations
+from dask_k8s.operator.engine.loop import Result
+from dask_k8s.operator.metrics import METRICS, PREFIX
+from dask_k8s.operator.observed import Drain
 from dask_k8s.operator.plan.conditions import Type
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +63,21 @@ def reasons() -> Iterator[str]:
             word = node.value if isinstance(node, ast.Constant) else None
             if isinstance(word, str) and re.fullmatch(r"(?:[A-Z][a-z]+)+", word):
                 yield from {word} - BOOLEANS - {"Pod"}
+
+
+def test_every_label_of_a_metric_and_what_it_may_say_is_explained() -> None:
+    """The table of metrics makes itself; the values of labels are explained by hand."""
+    text = (REFERENCE / "metrics.md").read_text()
+    labels = {label for metric in METRICS for label in metric.labels} - {"version"}
+    values = {*Result, *DEEDS, *(state.name.lower() for state in Drain), *Expectations().pending(), NO_ANSWER}
+    assert [each for each in sorted(labels | values) if f"`{each}`" not in text] == []
+    assert set(re.findall(rf"{PREFIX}\w+", text)) <= exposed()
+
+
+def exposed() -> set[str]:
+    """The names of all samples."""
+    parts = ("", "_bucket", "_sum", "_count")
+    return {PREFIX + metric.name + (part if metric.type == "histogram" else "") for metric in METRICS for part in parts}
 
 
 def test_every_label_and_annotation_is_explained() -> None:

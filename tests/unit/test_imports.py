@@ -29,8 +29,8 @@ def loaded_by(statement: str) -> set[str]:
     [
         ("import dask_k8s", {"distributed", "kopf", "kubernetes_asyncio", "aiohttp", "dask", "yaml"}),
         ("from dask_k8s import make_cluster_spec", {"distributed", "kopf", "kubernetes_asyncio", "aiohttp", "dask"}),
-        ("import dask_k8s.operator", {"distributed", "kopf"}),
-        ("import dask_k8s.cluster.kubecluster", {"kopf"}),
+        ("import dask_k8s.operator", {"distributed", "kopf", "prometheus_client"}),
+        ("import dask_k8s.cluster.kubecluster", {"kopf", "prometheus_client"}),
         ("import dask_k8s.cli", {"distributed", "kopf"}),
     ],
 )

@@ -147,6 +147,14 @@ class Expectations:
                 wanted[kind] = max(moment, wanted.get(kind, moment))
         return wanted
 
+    def pending(self) -> dict[str, int]:
+        """How many there are, by what was written."""
+        return {
+            "creation": sum(map(len, self._creations.values())),
+            "deletion": sum(map(len, self._deletions.values())),
+            "mark": sum(map(len, self._marks.values())),
+        }
+
     def listed_all(self, began: float) -> None:
         """Every cache was listed anew, as on taking over: another one may have written since."""
         for kind in {"Pod", *(each.kind for group in self._creations.values() for each in group.values())}:

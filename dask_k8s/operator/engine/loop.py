@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
+from enum import StrEnum
 
 from dask_k8s.errors import Conflict, DaskK8sError, LeadershipLost
+from dask_k8s.operator.engine.histogram import Histogram
 from dask_k8s.operator.engine.queue import Key, Queue
 
 logger = logging.getLogger(__name__)
@@ -16,6 +19,18 @@ LONGEST_CONFLICT = 1.0
 """Seconds at most until a pass that read too old a version is repeated: the cache has mostly caught up at once."""
 
 Reconcile = Callable[[Key], Awaitable[None]]
+
+
+class Result(StrEnum):
+    """How a pass ended."""
+
+    SUCCESS = "success"
+    CONFLICT = "conflict"
+    """It had read what somebody has changed since."""
+    ERROR = "error"
+    BUG = "bug"
+    FENCED = "fenced"
+    """The Lease ran out under it."""
 
 
 class Loop:
@@ -30,6 +45,12 @@ class Loop:
     ----------
     under_way
         The passes that run now, with the moments of the monotonic clock at which they began.
+    passes
+        How many have begun.
+    results
+        How many have ended, by their key's kind and by how.
+    durations
+        How long they took, by their key's kind.
     """
 
     def __init__(self, queue: Queue, reconcile: Reconcile, *, workers: int = 16) -> None:
@@ -38,7 +59,13 @@ class Loop:
         self._workers = workers
         self.under_way: dict[Key, float] = {}
         self.passes = 0
-        self.failures = 0
+        self.results: Counter[tuple[str, ...]] = Counter()
+        self.durations: defaultdict[str, Histogram] = defaultdict(Histogram)
+
+    @property
+    def failures(self) -> int:
+        """How many passes ended by an error, of whatever kind."""
+        return sum(number for ended, number in self.results.items() if ended[-1] in (Result.ERROR, Result.BUG))
 
     async def run(self) -> None:
         """Until it is cancelled.
@@ -55,12 +82,13 @@ class Loop:
     async def _work(self) -> None:
         while True:
             key = await self._queue.get()
-            self.under_way[key] = time.monotonic()
+            began = self.under_way[key] = time.monotonic()
             try:
                 await self._pass(key)
             finally:
                 self._queue.done(key)
                 del self.under_way[key]
+                self.durations[key.kind].observe(time.monotonic() - began)
 
     async def _pass(self, key: Key) -> None:
         """One pass; whatever it raises ends here, but for lost leadership and what cancels it."""
@@ -68,19 +96,25 @@ class Loop:
         try:
             await self._reconcile(key)
         except LeadershipLost:
+            self._ended(key, Result.FENCED)
             raise
         except Conflict:
+            self._ended(key, Result.CONFLICT)
             self._queue.add_failed(key, longest=LONGEST_CONFLICT)
         except DaskK8sError as error:
+            self._ended(key, Result.ERROR)
             self._failed(key, error)
         except Exception:
-            self.failures += 1
+            self._ended(key, Result.BUG)
             logger.exception("A pass for %s %s/%s failed", *key)
             self._queue.add_failed(key)
         else:
+            self._ended(key, Result.SUCCESS)
             self._queue.forget_failures(key)
 
+    def _ended(self, key: Key, result: Result) -> None:
+        self.results[key.kind, result] += 1
+
     def _failed(self, key: Key, error: DaskK8sError) -> None:
-        self.failures += 1
         logger.info("A pass for %s %s/%s comes again: %s", *key, error)
         self._queue.add_failed(key)

@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+from dask_k8s.operator.engine.histogram import Histogram
+
 FIRST_BACKOFF = 0.05
 LONGEST_BACKOFF = 60.0
 
@@ -33,6 +35,13 @@ class Queue:
     ----------
     clock
         Monotonic seconds; the event loop's own unless given.
+
+    Attributes
+    ----------
+    adds, retries
+        How often a key became due, and how often one failed.
+    waited
+        How long keys that were due waited for their turn.
     """
 
     def __init__(self, clock: Callable[[], float] | None = None, jitter: Callable[[], float] = random.random) -> None:
@@ -45,17 +54,27 @@ class Queue:
         self._later: list[tuple[float, Key]] = []
         self._when: dict[Key, float] = {}
         self._failures: dict[Key, int] = {}
+        self._due_since: dict[Key, float] = {}
         self._wake = asyncio.Event()
+        self.adds = 0
+        self.retries = 0
+        self.waited = Histogram()
 
     def __len__(self) -> int:
         """How many keys are due."""
         return sum(map(len, self._ready.values()))
+
+    @property
+    def put_off(self) -> int:
+        """How many keys are due later."""
+        return len(self._when)
 
     def add(self, key: Key) -> None:
         """The key is due now."""
         if key in self._dirty:
             return
         self._dirty.add(key)
+        self.adds += 1
         if key not in self._processing:
             self._enqueue(key)
 
@@ -74,6 +93,7 @@ class Queue:
         """The key comes back, later with every failure in a row, but after so many seconds at most."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
+        self.retries += 1
         backoff: float = min(longest, FIRST_BACKOFF * 2 ** min(failures, 20))
         self.add_after(key, backoff * (0.75 + self._jitter() / 2))
 
@@ -102,6 +122,7 @@ class Queue:
             waiting = self._ready[key.namespace] = deque()
             self._turns.append(key.namespace)
         waiting.append(key)
+        self._due_since[key] = self._clock()
         self._wake.set()
 
     def _take(self) -> Key:
@@ -114,6 +135,7 @@ class Queue:
             del self._ready[namespace]
         self._processing.add(key)
         self._dirty.discard(key)
+        self.waited.observe(self._clock() - self._due_since.pop(key))
         return key
 
     def _promote(self) -> None:

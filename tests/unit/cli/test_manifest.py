@@ -132,6 +132,14 @@ def test_the_probes_ask_the_port_that_the_operator_answers_on() -> None:
         assert container()[probe]["httpGet"]["port"] == port["name"]
 
 
+def test_prometheus_is_told_where_to_look() -> None:
+    """By the annotations that many configurations go by, on the port that the operator answers on."""
+    (port,) = container()["ports"]
+    template = of_kind("Deployment", manifest.operator())["spec"]["template"]
+    told = {key.removeprefix("prometheus.io/"): text for key, text in template["metadata"]["annotations"].items()}
+    assert told == {"scrape": "true", "port": str(port["containerPort"]), "path": "/metrics"}
+
+
 def test_the_selector_finds_the_pods() -> None:
     """A Deployment whose selector misses its own Pods is refused."""
     spec = of_kind("Deployment", manifest.operator())["spec"]

@@ -80,8 +80,8 @@ async def no_refresh() -> None:
     """Nor logged in."""
 
 
-def caches() -> Caches:
-    """Caches of an API server that is never asked."""
+def unasked_client() -> Client:
+    """A client of an API server that is never asked."""
     credentials = Credentials(
         server="http://127.0.0.1:1",
         ssl=None,
@@ -92,7 +92,12 @@ def caches() -> Caches:
         server_hostname=None,
         in_cluster=False,
     )
-    return Caches(Client(credentials), Scope(namespaces=("default",)))
+    return Client(credentials)
+
+
+def caches() -> Caches:
+    """Caches of that API server."""
+    return Caches(unasked_client(), Scope(namespaces=("default",)))
 
 
 @asynccontextmanager

@@ -1,0 +1,58 @@
+"""Deeds that went through: all of them in numbers, and those of a pass in words for the one line that tells of it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import assert_never
+
+from dask_k8s.kinds.value import Ref
+from dask_k8s.operator.actions import Action, Create, Delete, Patch, Retire
+from dask_k8s.operator.engine.queue import Key
+
+DEEDS = {"create": "created", "patch": "changed", "delete": "deleted", "drain": "began to drain"}
+"""What may be done, and how a line of the log says that it was."""
+
+
+class Deeds:
+    """What was done.
+
+    Attributes
+    ----------
+    totals
+        How often, by what was done and the kind of what it was done to; a drain counts once a worker.
+    """
+
+    def __init__(self) -> None:
+        self.totals: Counter[tuple[str, ...]] = Counter()
+        self._of_pass: dict[Key, dict[tuple[str, str], list[str]]] = defaultdict(lambda: defaultdict(list))
+
+    def done(self, key: Key, action: Action) -> None:
+        """One more."""
+        deed, objects = _deed(action)
+        for each in objects:
+            self.totals[deed, each.kind] += 1
+            self._of_pass[key][deed, each.kind].append(each.name)
+
+    def told(self, key: Key) -> str:
+        """What was done for a key since this was asked last, as half a sentence; empty where nothing was."""
+        done = self._of_pass.pop(key, {})
+        return ", ".join(f"{DEEDS[deed]} {_what(kind, names)}" for (deed, kind), names in done.items())
+
+
+def _deed(action: Action) -> tuple[str, list[Ref]]:
+    match action:
+        case Create(manifest=manifest):
+            return "create", [Ref.to(manifest)]
+        case Patch(target=target):
+            return "patch", [target]
+        case Delete(target=target):
+            return "delete", [target]
+        case Retire(workers=workers):
+            return "drain", list(workers)
+        case _:
+            assert_never(action)
+
+
+def _what(kind: str, names: list[str]) -> str:
+    """One by its name, more of them by their number: a thousand Pods are one line."""
+    return f"{kind} {names[0]}" if len(names) == 1 else f"{len(names)} {kind}s"
