@@ -16,6 +16,7 @@ from typing import NoReturn
 from dask_k8s.errors import ApiError, NoCredentials, Unreachable
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube import backoff, replies
+from dask_k8s.kube.about import about
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import Resource
 from dask_k8s.kube.store import Change, Index, Store
@@ -251,14 +252,14 @@ class Informer:
         self.last_heard = self._clock()
         self.trouble = None
         if self._failures >= _WORTH_A_WARNING:
-            logger.info("In step again with %s.", self._what())
+            logger.info("In step again with %s.", self._what(), extra=about(self.resource.kind, self.namespace))
 
     def _failed(self, error: ApiError | Unreachable | NoCredentials) -> float:
         """Notes what went wrong; how long to wait after it."""
         self._failures += 1
         self.trouble = f"{self._what()}: {_sentence(error)}"
         level = logging.WARNING if self._failures == _WORTH_A_WARNING else logging.DEBUG
-        logger.log(level, "Not in step with %s", self.trouble)
+        logger.log(level, "Not in step with %s", self.trouble, extra=about(self.resource.kind, self.namespace))
         return backoff.pause(self._failures, error, self._draw(), self._longest_pause)
 
     def _what(self) -> str:

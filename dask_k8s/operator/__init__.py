@@ -16,6 +16,7 @@ import time
 from types import TracebackType
 
 from dask_k8s.errors import ApiError, LeadershipLost, NoCredentials, Unreachable
+from dask_k8s.kube.about import about
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.informer import Informer
 from dask_k8s.names import DEPLOYED, REPORTING_CONTROLLER
@@ -107,6 +108,7 @@ class Operator:
             queue=self._queue,
             expectations=self._expectations,
             refusals=refusals,
+            deeds=deeds,
         )
         self.loop = Loop(self._queue, reconciler)
         self.serving = asyncio.Event()
@@ -163,7 +165,9 @@ class Operator:
         try:
             return await cache.allowed()
         except (ApiError, Unreachable, NoCredentials) as error:
-            logger.debug("Whether %s may be watched cannot be asked: %s", cache.resource, error)
+            logger.debug(
+                "Whether %s may be watched cannot be asked: %s", cache.resource, error, extra=about(cache.kind)
+            )
             return False
 
     async def _look_again_after(self, informer: Informer) -> None:
@@ -180,7 +184,7 @@ class Operator:
                 try:
                     await self._serve()
                 except* LeadershipLost as lost:
-                    logger.warning("No longer serving: %s", lost.exceptions[0])
+                    logger.warning("No longer serving: %s", lost.exceptions[0], extra=self._election.about)
                 finally:
                     self.serving.clear()
         finally:
@@ -194,7 +198,7 @@ class Operator:
             await self.caches.listed_since(began)
             self._expectations.listed_all(began)
             self.serving.set()
-            logger.info("Serving")
+            logger.info("Serving", extra=self._election.about)
             group.create_task(self._schedulers.run())
             group.create_task(self._drains.run())
             group.create_task(self.loop.run())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
+from collections.abc import Mapping
 from typing import assert_never
 
 from dask_k8s.kinds.value import Ref
@@ -24,19 +25,21 @@ class Deeds:
 
     def __init__(self) -> None:
         self.totals: Counter[tuple[str, ...]] = Counter()
-        self._of_pass: dict[Key, dict[tuple[str, str], list[str]]] = defaultdict(lambda: defaultdict(list))
+        self._of_pass: dict[Key, dict[str, dict[str, list[str]]]] = {}
 
     def done(self, key: Key, action: Action) -> None:
         """One more."""
         deed, objects = _deed(action)
         for each in objects:
             self.totals[deed, each.kind] += 1
-            self._of_pass[key][deed, each.kind].append(each.name)
+            kinds = self._of_pass.setdefault(key, {}).setdefault(deed, {})
+            kinds.setdefault(each.kind, []).append(each.name)
 
     def told(self, key: Key) -> str:
-        """What was done for a key since this was asked last, as half a sentence; empty where nothing was."""
+        """What was done for a key since this was asked last, as a sentence; empty where nothing was."""
         done = self._of_pass.pop(key, {})
-        return ", ".join(f"{DEEDS[deed]} {_what(kind, names)}" for (deed, kind), names in done.items())
+        parts = "; ".join(f"{DEEDS[deed]} {_what(kinds)}" for deed, kinds in done.items())
+        return f"{parts[0].upper()}{parts[1:]}." if parts else ""
 
 
 def _deed(action: Action) -> tuple[str, list[Ref]]:
@@ -53,6 +56,8 @@ def _deed(action: Action) -> tuple[str, list[Ref]]:
             assert_never(action)
 
 
-def _what(kind: str, names: list[str]) -> str:
-    """One by its name, more of them by their number: a thousand Pods are one line."""
-    return f"{kind} {names[0]}" if len(names) == 1 else f"{len(names)} {kind}s"
+def _what(kinds: Mapping[str, list[str]]) -> str:
+    """One by its name, more of a kind by their number: a thousand Pods are one line."""
+    return ", ".join(
+        f"{kind} {names[0]}" if len(names) == 1 else f"{len(names)} {kind}s" for kind, names in kinds.items()
+    )

@@ -15,6 +15,7 @@ from dask_k8s import names
 from dask_k8s.errors import AlreadyExists, Forbidden, Unavailable, Unreachable
 from dask_k8s.kinds.value import value
 from dask_k8s.kube import credentials
+from dask_k8s.kube.about import about
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.credentials import Credentials
 from dask_k8s.kube.informer import Informer
@@ -126,19 +127,22 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
 async def _provide_namespace(client: Client, name: str) -> None:
     """Make the namespace that an installation would have made; whoever may not make it is told once."""
     manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    level, extra = logging.WARNING, about("Namespace", name=name)
     while True:
         try:
             await client.create(manifest)
         except AlreadyExists:
             return
         except Forbidden as refusal:
-            logger.warning("The namespace %s has to be there, or name another by --lease-namespace: %s", name, refusal)
+            said = "The namespace %s has to be there, or name another by --lease-namespace: %s"
+            logger.warning(said, name, refusal, extra=extra)
             return
         except (Unavailable, Unreachable) as error:
-            logger.warning("Waiting for the API server: %s", error)
+            logger.log(level, "Waiting for the API server, to make the namespace %s: %s", name, error, extra=extra)
+            level = logging.DEBUG
             await asyncio.sleep(ASK_AGAIN)
         else:
-            logger.info("Made the namespace %s, for the operator's Lease", name)
+            logger.info("Made the namespace %s, for the operator's Lease", name, extra=extra)
             return
 
 

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 
 from dask_k8s.errors import SchedulerError
 from dask_k8s.kinds.value import Manifest, Ref
+from dask_k8s.kube.about import about_object
 from dask_k8s.operator.actions import Retire
 from dask_k8s.operator.caches import Caches
 from dask_k8s.operator.engine.background import Background
@@ -183,7 +184,9 @@ class Drains:
                     await self._drain(cluster, rest)
             except SchedulerError as error:
                 level = logging.INFO if failures == 0 else logging.DEBUG
-                logger.log(level, "A drain in %s/%s is begun again: %s", cluster.ref.namespace, cluster.ref.name, error)
+                of = cluster.ref
+                extra = about_object(of)
+                logger.log(level, "A drain in %s/%s is begun again: %s", of.namespace, of.name, error, extra=extra)
                 for each in filter(self._goes_on, rest):
                     self._tell(each, replace(each.told, silent=reason(error)))
                 await asyncio.sleep(pause(failures, self._timing.silence))

@@ -12,6 +12,7 @@ from dask_k8s import names
 from dask_k8s.errors import ApiError, InvalidResource, NoCredentials, SchedulerError, SchedulerSilent, Unreachable
 from dask_k8s.kinds.cluster import Cluster
 from dask_k8s.kinds.value import Manifest, Ref
+from dask_k8s.kube.about import about_object
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.portforward import open_stream
 from dask_k8s.manifests.scheduler import comm_port
@@ -74,7 +75,10 @@ class Reach:
         try:
             return await connect_verified(ip, port, ip=ip, timeout=DIRECT_TIMEOUT)
         except SchedulerError:
-            logger.debug("No scheduler answers at %s from here", ip)
+            extra = about_object(cluster)
+            logger.debug(
+                "The scheduler of %s/%s does not answer at %s", cluster.namespace, cluster.name, ip, extra=extra
+            )
         connection = await self._forwarded(pod, port)
         self._outside = True
         logger.info("Schedulers are reached through port-forwards: this process stands outside the cluster network")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -11,14 +12,18 @@ from datetime import UTC, datetime
 from dask_k8s import names
 from dask_k8s.errors import Missing
 from dask_k8s.kinds.value import Ref
+from dask_k8s.kube.about import about_object
 from dask_k8s.operator.act import Hands
 from dask_k8s.operator.actions import Event
 from dask_k8s.operator.controllers import Controllers, Decided
+from dask_k8s.operator.deeds import Deeds
 from dask_k8s.operator.engine.expectations import Expectations
 from dask_k8s.operator.engine.queue import Key, Queue
 from dask_k8s.operator.engine.recorder import Recorder, Sentence
 from dask_k8s.operator.refusals import Refusals
 from dask_k8s.operator.schedulers import Schedulers
+
+logger = logging.getLogger(__name__)
 
 SOONEST = 0.05
 """Seconds until a pass that asked to be woken comes at the earliest, whatever its plan believes the time to be."""
@@ -43,6 +48,7 @@ class Reconciler:
         queue: Queue,
         expectations: Expectations,
         refusals: Refusals,
+        deeds: Deeds,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._controllers = controllers
@@ -52,6 +58,7 @@ class Reconciler:
         self._queue = queue
         self._expectations = expectations
         self._refusals = refusals
+        self._deeds = deeds
         self._clock = clock
         self._written: dict[Key, float] = {}
 
@@ -64,11 +71,15 @@ class Reconciler:
             return
         self._refusals.at_generation(key, decided.ref.uid, decided.generation)
         self._schedulers.ask(key, decided.cluster, decided.plan.ask)
-        if not await self._write_status(key, decided):
+        told = await self._write_status(key, decided)
+        if told is None:
             return
         self._refusals.only(key, decided.plan.actions)
         before = self._refused(key)
-        await self._hands.carry_out(key, decided.plan.actions)
+        try:
+            await self._hands.carry_out(key, decided.plan.actions)
+        finally:
+            self._log(decided.ref, told, self._deeds.told(key))
         if decided.plan.wake_at is not None:
             self._queue.add_after(key, max(SOONEST, (decided.plan.wake_at - self._clock()).total_seconds()))
         if self._refused(key) != before:
@@ -77,24 +88,31 @@ class Reconciler:
     def _refused(self, key: Key) -> set[tuple[str, str]]:
         return {(refusal.reason, refusal.message) for refusal in self._refusals.of(key)}
 
-    async def _write_status(self, key: Key, decided: Decided) -> bool:
-        """Write the status if it differs; False where the resource is gone."""
+    def _log(self, ref: Ref, events: tuple[Event, ...], deeds: str) -> None:
+        """One line for a pass that changed something, however much that was."""
+        news = [*(f"{event.reason}: {event.message}" for event in events), *([deeds] if deeds else [])]
+        if news:
+            extra = about_object(ref)
+            logger.info("%s %s/%s: %s", ref.kind, ref.namespace, ref.name, " ".join(news), extra=extra)
+
+    async def _write_status(self, key: Key, decided: Decided) -> tuple[Event, ...] | None:
+        """Write the status if it differs; the Events that were told by it, or None where the resource is gone."""
         status = decided.plan.status
         if status is None or status == decided.status:
-            return True
+            return ()
         waited = time.monotonic() - self._written.get(key, float("-inf"))
         may_wait = not decided.plan.actions and not decided.plan.urgent
         if may_wait and waited < STATUS_INTERVAL:
             self._queue.add_after(key, STATUS_INTERVAL - waited)
-            return True
+            return ()
         try:
             await self._hands.write_status(decided.resource, decided.ref, decided.status, status)
         except Missing:
-            return False
+            return None
         self._written[key] = time.monotonic()
         for event in decided.plan.events:
             self._recorder.tell(_sentence(decided.ref, event))
-        return True
+        return decided.plan.events
 
     def _forget(self, key: Key) -> None:
         self._expectations.forget(key)

@@ -15,6 +15,7 @@ from typing import Any, assert_never
 
 from dask_k8s.errors import SchedulerError, SchedulerRefused
 from dask_k8s.kinds.value import Manifest, Ref
+from dask_k8s.kube.about import about_object
 from dask_k8s.operator.actions import Ask, Question
 from dask_k8s.operator.answers import Answers
 from dask_k8s.operator.caches import Caches
@@ -163,7 +164,9 @@ class Schedulers:
 
     def _silent(self, talk: _Talk, why: str) -> None:
         if talk.failures == 0:
-            logger.info("The scheduler of %s/%s is silent: %s", talk.cluster.namespace, talk.cluster.name, why)
+            of = talk.cluster
+            extra = about_object(of)
+            logger.info("The scheduler of %s/%s is silent: %s", of.namespace, of.name, why, extra=extra)
         if talk.answers.silent(why):
             for key in tuple(talk.asks):
                 self._wake(key)

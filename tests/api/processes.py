@@ -11,9 +11,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import yaml
 
 from dask_k8s.kinds.value import value
 from tests.api.conftest import ApiServer
+from tests.api.kube.faults import Faults
 
 WITHIN = 60.0
 """Seconds for what needs a new process, on a machine that is busy with other tests."""
@@ -103,3 +105,16 @@ async def operator(
 
 def own_kubeconfig(apiserver: ApiServer) -> list[str]:
     return [] if apiserver.context is None else [f"--context={apiserver.context}"]
+
+
+@asynccontextmanager
+async def proxied(apiserver: ApiServer, folder: Path) -> AsyncIterator[tuple[Faults, str]]:
+    """A proxy in front of the API server, and a kubeconfig that leads to it."""
+    async with Faults(await apiserver.log_in()) as faults:
+        cluster = {"name": "proxy", "cluster": {"server": faults.credentials().server}}
+        context = {"name": "proxy", "context": {"cluster": "proxy", "user": "nobody"}}
+        user = {"name": "nobody", "user": {}}
+        kubeconfig = folder / "proxy.kubeconfig"
+        content = {"clusters": [cluster], "contexts": [context], "users": [user], "current-context": "proxy"}
+        kubeconfig.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", **content}))
+        yield faults, str(kubeconfig)

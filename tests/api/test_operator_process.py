@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -26,8 +25,7 @@ from dask_k8s.operator.__main__ import run as run_deployed
 from dask_k8s.operator.deployed import Options, serve
 from dask_k8s.operator.engine.election import Election
 from tests.api.conftest import ApiServer
-from tests.api.kube.faults import Faults
-from tests.api.processes import ENDS_WITHIN, WITHIN, asked, free_port, operator, own_kubeconfig
+from tests.api.processes import ENDS_WITHIN, WITHIN, asked, free_port, operator, own_kubeconfig, proxied
 
 
 async def lease(client: Client, namespace: str) -> dict[str, Any]:
@@ -148,19 +146,6 @@ async def is_there(client: Client, namespace: str) -> bool:
 
 async def is_ready(probes: str) -> bool:
     return (await asked(probes + "/readyz"))[0] == 200
-
-
-@asynccontextmanager
-async def proxied(apiserver: ApiServer, folder: Path) -> AsyncIterator[tuple[Faults, str]]:
-    """A proxy in front of the API server, and a kubeconfig that leads to it."""
-    async with Faults(await apiserver.log_in()) as faults:
-        cluster = {"name": "proxy", "cluster": {"server": faults.credentials().server}}
-        context = {"name": "proxy", "context": {"cluster": "proxy", "user": "nobody"}}
-        user = {"name": "nobody", "user": {}}
-        kubeconfig = folder / "proxy.kubeconfig"
-        content = {"clusters": [cluster], "contexts": [context], "users": [user], "current-context": "proxy"}
-        kubeconfig.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", **content}))
-        yield faults, str(kubeconfig)
 
 
 async def not_installed(request: web.Request) -> web.StreamResponse | None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from dask_k8s.errors import AlreadyExists, ApiError, Conflict, LeadershipLost, Missing, NoCredentials, Unreachable
 from dask_k8s.kinds.value import value
+from dask_k8s.kube.about import about
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import LEASE
 
@@ -100,6 +101,11 @@ class Election:
         What the Lease is marked with.
     final
         A holder that keeps the Lease for good without renewing it.
+
+    Attributes
+    ----------
+    about
+        What its lines in the log are about.
     """
 
     def __init__(
@@ -122,13 +128,15 @@ class Election:
         self._terms = terms or Terms()
         self._metadata = {"labels": dict(labels or {}), "annotations": dict(annotations or {})}
         self._seen: tuple[object, float] = (None, 0.0)
+        self._silent = False
+        self.about = about("Lease", namespace, name)
         self.fence = Fence()
 
     async def acquire(self) -> None:
         """Wait until the Lease is ours."""
         while not await self._tried():
             await asyncio.sleep(self._terms.renewal * random.uniform(0.4, 0.6))
-        logger.info("Holding the Lease %s/%s", self._namespace, self._name)
+        logger.info("Holding the Lease %s/%s", self._namespace, self._name, extra=self.about)
 
     async def keep(self) -> None:
         """Renew the Lease until that fails.
@@ -163,13 +171,21 @@ class Election:
         except (AlreadyExists, Conflict):
             return False
         except (ApiError, Unreachable, NoCredentials, TimeoutError) as error:
-            logger.warning("The Lease %s/%s: %s", self._namespace, self._name, error or type(error).__name__)
+            self._missed(error)
             return False
+        self._silent = False
         if ours:
             self.fence.extend(began + self._terms.trust)
         else:
             self.fence.drop()
         return ours
+
+    def _missed(self, error: Exception) -> None:
+        """Tells the first of a row alone: an API server may be away for hours."""
+        level = logging.DEBUG if self._silent else logging.WARNING
+        self._silent = True
+        what = error or type(error).__name__
+        logger.log(level, "The Lease %s/%s: %s", self._namespace, self._name, what, extra=self.about)
 
     async def _write(self, began: float) -> bool:
         try:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 
 from dask_k8s.errors import Conflict, DaskK8sError, LeadershipLost
+from dask_k8s.kube.about import about
 from dask_k8s.operator.engine.histogram import Histogram
 from dask_k8s.operator.engine.queue import Key, Queue
 
@@ -106,7 +107,7 @@ class Loop:
             self._failed(key, error)
         except Exception:
             self._ended(key, Result.BUG)
-            logger.exception("A pass for %s %s/%s failed", *key)
+            logger.exception("A pass for %s %s/%s failed", *key, extra=about(*key))
             self._queue.add_failed(key)
         else:
             self._ended(key, Result.SUCCESS)
@@ -116,5 +117,6 @@ class Loop:
         self.results[key.kind, result] += 1
 
     def _failed(self, key: Key, error: DaskK8sError) -> None:
-        logger.info("A pass for %s %s/%s comes again: %s", *key, error)
-        self._queue.add_failed(key)
+        """Tells the first of a row alone: what keeps failing comes again every minute."""
+        level = logging.INFO if self._queue.add_failed(key) == 1 else logging.DEBUG
+        logger.log(level, "A pass for %s %s/%s comes again: %s", *key, error, extra=about(*key))

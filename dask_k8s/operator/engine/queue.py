@@ -89,13 +89,14 @@ class Queue:
             heapq.heappush(self._later, (due, key))
             self._wake.set()
 
-    def add_failed(self, key: Key, longest: float = LONGEST_BACKOFF) -> None:
-        """The key comes back, later with every failure in a row, but after so many seconds at most."""
+    def add_failed(self, key: Key, longest: float = LONGEST_BACKOFF) -> int:
+        """The key comes back, later with every failure in a row, but after so many seconds at most; which this is."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         self.retries += 1
         backoff: float = min(longest, FIRST_BACKOFF * 2 ** min(failures, 20))
         self.add_after(key, backoff * (0.75 + self._jitter() / 2))
+        return failures + 1
 
     def forget_failures(self, key: Key) -> None:
         """The key succeeded: its next failure is the first again."""

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from dask_k8s.errors import ApiError, Missing, NoCredentials, Unreachable
 from dask_k8s.kinds.value import Manifest, Ref, value
+from dask_k8s.kube.about import about_object
 from dask_k8s.kube.resources import RECORDED_EVENT, Resource
 
 logger = logging.getLogger(__name__)
@@ -157,7 +158,11 @@ class Recorder:
             except (ApiError, Unreachable, NoCredentials) as error:
                 self.failed += 1
                 self._forget(series)
-                logger.debug("An Event was not written: %s", error)
+                of = series.sentence.about
+                extra = about_object(of)
+                logger.debug(
+                    "An Event of %s %s/%s was not written: %s", of.kind, of.namespace, of.name, error, extra=extra
+                )
 
     async def _refresh(self) -> None:
         """Write what has gone on since, and end what has not."""
@@ -215,21 +220,21 @@ class Recorder:
             return
         self.written += 1
 
-    def _allowed(self, about: str) -> bool:
+    def _allowed(self, uid: str) -> bool:
         now = self._clock()
         if len(self._tokens) > TOLD_AT_MOST:
             self._tokens.clear()
-        tokens, since = self._tokens.get(about, (float(BURST), now))
+        tokens, since = self._tokens.get(uid, (float(BURST), now))
         tokens = min(float(BURST), tokens + (now - since) / REFILL)
-        self._tokens[about] = (max(0.0, tokens - 1), now)
+        self._tokens[uid] = (max(0.0, tokens - 1), now)
         return tokens >= 1
 
     def _manifest(self, series: _Series) -> dict[str, Any]:
-        sentence, about = series.sentence, series.sentence.about
+        sentence, regarding = series.sentence, series.sentence.about
         return {
             "apiVersion": RECORDED_EVENT.api_version,
             "kind": RECORDED_EVENT.kind,
-            "metadata": {"name": _name(series), "namespace": about.namespace},
+            "metadata": {"name": _name(series), "namespace": regarding.namespace},
             "eventTime": _micro_time(series.began),
             "reportingController": self._controller,
             "reportingInstance": self._instance,
@@ -237,10 +242,10 @@ class Recorder:
             "reason": sentence.reason,
             "regarding": {
                 "apiVersion": sentence.api_version,
-                "kind": about.kind,
-                "name": about.name,
-                "namespace": about.namespace,
-                "uid": about.uid,
+                "kind": regarding.kind,
+                "name": regarding.name,
+                "namespace": regarding.namespace,
+                "uid": regarding.uid,
             },
             "note": sentence.note.encode()[:NOTE_LIMIT].decode(errors="ignore"),
             "type": "Warning" if sentence.warning else "Normal",

@@ -32,12 +32,12 @@ def retire(*workers: str) -> Retire:
     ("actions", "told"),
     [
         ([], ""),
-        ([create("Pod", "a")], "created Pod a"),
-        ([create("Pod", str(index)) for index in range(20)], "created 20 Pods"),
-        ([create("Pod", "s"), create("Service", "s")], "created Pod s, created Service s"),
-        ([Delete(target=pod("a")), Delete(target=pod("b")), create("Pod", "c")], "deleted 2 Pods, created Pod c"),
-        ([Patch(target=CLUSTER, patch={})], "changed DaskCluster simple"),
-        ([retire("a", "b")], "began to drain 2 Pods"),
+        ([create("Pod", "a")], "Created Pod a."),
+        ([create("Pod", str(index)) for index in range(20)], "Created 20 Pods."),
+        ([create("Pod", "s"), create("Service", "s")], "Created Pod s, Service s."),
+        ([Delete(target=pod("a")), Delete(target=pod("b")), create("Pod", "c")], "Deleted 2 Pods; created Pod c."),
+        ([Patch(target=CLUSTER, patch={})], "Changed DaskCluster simple."),
+        ([retire("a", "b")], "Began to drain 2 Pods."),
         ([retire()], ""),
     ],
 )
@@ -54,5 +54,5 @@ def test_each_deed_is_told_once_and_counted_for_good() -> None:
     deeds = Deeds()
     deeds.done(KEY, create("Pod", "a"))
     deeds.done(OTHER, retire("b", "c"))
-    assert (deeds.told(OTHER), deeds.told(OTHER), deeds.told(KEY)) == ("began to drain 2 Pods", "", "created Pod a")
+    assert (deeds.told(OTHER), deeds.told(OTHER), deeds.told(KEY)) == ("Began to drain 2 Pods.", "", "Created Pod a.")
     assert deeds.totals == {("create", "Pod"): 1, ("drain", "Pod"): 2}

@@ -140,3 +140,12 @@ def test_a_bug_is_told_with_its_traceback_and_the_expected_without(
     assert record.levelno == level
     assert bool(record.exc_info) == (level == logging.ERROR)
     assert "DaskCluster one/a" in record.getMessage()
+    about = {"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", "namespace": "one", "name": "a"}
+    assert vars(record)["k8s_ref"] == about
+
+
+def test_what_keeps_failing_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Until it has succeeded: the rest is for whoever looks for bugs."""
+    caplog.set_level(logging.INFO)
+    times_of([Unreachable("no route")] * 5)
+    assert len(caplog.records) == 1
