@@ -15,7 +15,7 @@ import yaml
 
 from dask_k8s import names
 from dask_k8s.kinds.value import Manifest
-from dask_k8s.operator.rights import BUDGETS, FORWARDING, JOBS, OPTIONAL, RIGHTS, Right, rules
+from dask_k8s.operator.rights import BUDGETS, DEPLOYED, EMBEDDED, FORWARDING, OPTIONAL, RIGHTS, Right, rules
 
 VERSION = version("dask-k8s")
 IMAGE = f"ghcr.io/dask/dask-k8s-operator:{VERSION}"
@@ -66,7 +66,7 @@ def operator(image: str = IMAGE, namespace: str = names.OPERATOR_NAMESPACE) -> l
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": {PART_OF: PACKAGE}}},
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
-        _cluster_role(names.OPERATOR, rules(merged((*RIGHTS, *JOBS, *OPTIONAL)))),
+        _cluster_role(names.OPERATOR, rules(merged((*RIGHTS, *DEPLOYED, *OPTIONAL)))),
         _cluster_role_binding(namespace),
         *_readers_of_the_lease(namespace),
         _deployment(metadata, image),
@@ -75,7 +75,7 @@ def operator(image: str = IMAGE, namespace: str = names.OPERATOR_NAMESPACE) -> l
 
 def roles() -> list[Manifest]:
     """What people are given in their namespaces: with a deployed operator, and with embedded ones."""
-    embedded = merged((*USER_RIGHTS, *RIGHTS, BUDGETS))
+    embedded = merged((*USER_RIGHTS, *RIGHTS, *EMBEDDED, BUDGETS))
     return [_cluster_role(USER, rules(USER_RIGHTS)), _cluster_role(EMBEDDED_USER, rules(embedded))]
 
 

@@ -19,7 +19,7 @@ from dask_k8s.kube.credentials import load
 from dask_k8s.kube.resources import LEASE
 from dask_k8s.operator import Operator, Scope
 from dask_k8s.operator.engine.election import Election, Terms
-from dask_k8s.operator.rights import FORWARDING, RIGHTS
+from dask_k8s.operator.rights import EMBEDDED, FORWARDING, RIGHTS
 from dask_k8s.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ async def missing_rights(client: Client, namespace: str) -> list[str]:
     """The verbs that an embedded operator needs and these credentials lack, as ``verb resource``."""
     wanted = [
         (verb, right.group, *right.resource.partition("/")[::2])
-        for right in (*RIGHTS, FORWARDING)
+        for right in (*RIGHTS, *EMBEDDED, FORWARDING)
         for verb in right.verbs
     ]
 

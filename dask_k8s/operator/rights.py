@@ -1,4 +1,4 @@
-"""The verbs that the operator uses.
+"""The verbs that the operator uses: each of them, and no other, as a test sees at the API server's door.
 
 They are the source of the shipped Roles, and of what an embedded operator checks beforehand.
 """
@@ -25,33 +25,39 @@ class Right:
     verbs: tuple[str, ...]
 
 
-_READ = ("get", "list", "watch")
+_LOOK = ("list", "watch")
+_MAKE = ("get", *_LOOK, "create")
+"""Whoever makes objects under names that may be taken looks at whose they are."""
 
 RIGHTS: tuple[Right, ...] = (
-    Right(group="kubernetes.dask.org", resource="daskclusters", verbs=(*_READ, "delete")),
+    Right(group="kubernetes.dask.org", resource="daskclusters", verbs=(*_LOOK, "delete")),
     Right(group="kubernetes.dask.org", resource="daskclusters/status", verbs=("patch",)),
-    Right(group="kubernetes.dask.org", resource="daskworkergroups", verbs=(*_READ, "create", "patch")),
+    Right(group="kubernetes.dask.org", resource="daskworkergroups", verbs=(*_MAKE, "patch")),
     Right(group="kubernetes.dask.org", resource="daskworkergroups/status", verbs=("patch",)),
-    Right(group="kubernetes.dask.org", resource="daskautoscalers", verbs=(*_READ, "patch")),
+    Right(group="kubernetes.dask.org", resource="daskautoscalers", verbs=(*_LOOK, "patch")),
     Right(group="kubernetes.dask.org", resource="daskautoscalers/status", verbs=("patch",)),
-    Right(group="", resource="pods", verbs=(*_READ, "create", "patch", "delete")),
-    Right(group="", resource="services", verbs=(*_READ, "create")),
+    Right(group="", resource="pods", verbs=(*_MAKE, "patch", "delete")),
+    Right(group="", resource="services", verbs=_MAKE),
     Right(group="events.k8s.io", resource="events", verbs=("create", "patch")),
-    Right(group="coordination.k8s.io", resource="leases", verbs=(*_READ, "create", "update", "patch", "delete")),
+    Right(group="coordination.k8s.io", resource="leases", verbs=(*_MAKE, "update")),
 )
 """What an operator needs for clusters, in each namespace that it serves."""
 
-JOBS: tuple[Right, ...] = (
-    Right(group="kubernetes.dask.org", resource="daskjobs", verbs=_READ),
+DEPLOYED: tuple[Right, ...] = (
+    Right(group="kubernetes.dask.org", resource="daskjobs", verbs=_LOOK),
     Right(group="kubernetes.dask.org", resource="daskjobs/status", verbs=("patch",)),
-    Right(group="kubernetes.dask.org", resource="daskclusters", verbs=("create",)),
+    Right(group="kubernetes.dask.org", resource="daskclusters", verbs=("get", "create")),
+    Right(group="coordination.k8s.io", resource="leases", verbs=("patch",)),
 )
-"""What it needs beside that for jobs, which an embedded operator does not serve."""
+"""What a deployed one needs beside that: for jobs, and to take over from an embedded one that is gone."""
 
-NODES = Right(group="", resource="nodes", verbs=("list", "watch"))
+EMBEDDED: tuple[Right, ...] = (Right(group="coordination.k8s.io", resource="leases", verbs=("patch", "delete")),)
+"""What an embedded one needs beside that: its Lease goes with its cluster, or with its process."""
+
+NODES = Right(group="", resource="nodes", verbs=_LOOK)
 """With it workers leave early where a node is about to go; only a ClusterRole grants it."""
 
-BUDGETS = Right(group="policy", resource="poddisruptionbudgets", verbs=(*_READ, "create", "delete"))
+BUDGETS = Right(group="policy", resource="poddisruptionbudgets", verbs=(*_MAKE, "delete"))
 """With it ``spec.scheduler.podDisruptionBudget`` is acted on."""
 
 OPTIONAL: tuple[Right, ...] = (NODES, BUDGETS)

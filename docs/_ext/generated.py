@@ -35,14 +35,15 @@ from dask_k8s import KubeCluster, settings
 from dask_k8s.cli.manifest import USER_RIGHTS
 from dask_k8s.operator.metrics import METRICS, PREFIX, Duration, Number
 from dask_k8s.operator.observed import ObservedGroup
-from dask_k8s.operator.rights import FORWARDING, JOBS, OPTIONAL, RIGHTS, Right
+from dask_k8s.operator.rights import DEPLOYED, EMBEDDED, FORWARDING, OPTIONAL, RIGHTS, Right
 from tests.unit.operator.plan import test_leavers, words
 
 CRDS = Path(__file__).parents[2] / "crds"
 
 RIGHTS_OF: Mapping[str, tuple[Right, ...]] = {
     "operator": RIGHTS,
-    "jobs": JOBS,
+    "deployed": DEPLOYED,
+    "embedded": EMBEDDED,
     "optional": OPTIONAL,
     "forwarding": (FORWARDING,),
     "user": USER_RIGHTS,

@@ -111,10 +111,15 @@ def own_kubeconfig(apiserver: ApiServer) -> list[str]:
 async def proxied(apiserver: ApiServer, folder: Path) -> AsyncIterator[tuple[Faults, str]]:
     """A proxy in front of the API server, and a kubeconfig that leads to it."""
     async with Faults(await apiserver.log_in()) as faults:
-        cluster = {"name": "proxy", "cluster": {"server": faults.credentials().server}}
-        context = {"name": "proxy", "context": {"cluster": "proxy", "user": "nobody"}}
-        user = {"name": "nobody", "user": {}}
-        kubeconfig = folder / "proxy.kubeconfig"
-        content = {"clusters": [cluster], "contexts": [context], "users": [user], "current-context": "proxy"}
-        kubeconfig.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", **content}))
-        yield faults, str(kubeconfig)
+        yield faults, kubeconfig_of(faults, folder)
+
+
+def kubeconfig_of(faults: Faults, folder: Path) -> str:
+    """A kubeconfig that leads to a proxy."""
+    cluster = {"name": "proxy", "cluster": {"server": faults.credentials().server}}
+    context = {"name": "proxy", "context": {"cluster": "proxy", "user": "nobody"}}
+    user = {"name": "nobody", "user": {}}
+    kubeconfig = folder / "proxy.kubeconfig"
+    content = {"clusters": [cluster], "contexts": [context], "users": [user], "current-context": "proxy"}
+    kubeconfig.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", **content}))
+    return str(kubeconfig)

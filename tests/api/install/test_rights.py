@@ -59,13 +59,17 @@ async def allowed(apiserver: ApiServer, spec: Manifest) -> bool:
 @pytest.fixture
 async def nobodys_kubeconfig(apiserver: ApiServer, namespace: str, tmp_path: Path) -> Path:
     """The same API server for an account without any right."""
+    return kubeconfig_with(await token_of(apiserver, namespace), apiserver, tmp_path / "nobody.kubeconfig")
+
+
+async def token_of(apiserver: ApiServer, namespace: str) -> str:
+    """A token of a namespace's own account."""
     own = await apiserver.log_in()
     url = f"{own.server}/api/v1/namespaces/{namespace}/serviceaccounts/default/token"
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     async with aiohttp.ClientSession(raise_for_status=True) as session:
         answer = await session.post(url, json=body, headers=await own.headers(), ssl=own.ssl or True)
-        token = (await answer.json())["status"]["token"]
-    return kubeconfig_with(token, apiserver, tmp_path / "nobody.kubeconfig")
+        return str((await answer.json())["status"]["token"])
 
 
 def kubeconfig_with(token: str, apiserver: ApiServer, path: Path) -> Path:

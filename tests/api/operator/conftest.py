@@ -20,6 +20,7 @@ from dask_k8s.kube.resources import DASK_AUTOSCALER, DASK_CLUSTER, DASK_JOB, DAS
 from dask_k8s.operator import Operator, Scope
 from dask_k8s.operator.engine.election import Election, Terms
 from dask_k8s.settings import Timing
+from tests.unit.scheduler.conftest import Partner, connected, located, process
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 DEADLINE = 20.0
@@ -240,3 +241,20 @@ def serve(world: World) -> Serve:
             yield operator
 
     return start
+
+
+@pytest.fixture
+async def scheduler() -> AsyncIterator[Partner]:
+    """A scheduler of the test's own: what it is asked has effects on it."""
+    with process("scheduler") as running:
+        assert running.stdout is not None
+        async with connected(running.stdout.readline().strip()) as found:
+            yield found
+
+
+def cluster_of(scheduler: Partner, **spec: Any) -> Json:
+    """The seed's cluster, whose scheduler's Pod is said to listen where a real one does."""
+    manifest = seed_cluster(**spec)
+    (container,) = manifest["spec"]["scheduler"]["spec"]["containers"]
+    container["ports"][0]["containerPort"] = located(scheduler.address)[1]
+    return manifest

@@ -3,31 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
-
 from dask_k8s.kube.resources import DASK_AUTOSCALER, DASK_CLUSTER, EVENT
-from tests.api.operator.conftest import Json, Serve, World, seed_autoscaler, seed_cluster
-from tests.unit.scheduler.conftest import Partner, connected, located, process
-
-
-@pytest.fixture
-async def scheduler() -> AsyncIterator[Partner]:
-    """A scheduler of the test's own: what it is asked has effects on it."""
-    with process("scheduler") as running:
-        assert running.stdout is not None
-        async with connected(running.stdout.readline().strip()) as found:
-            yield found
-
-
-def cluster_of(scheduler: Partner, **spec: Any) -> Json:
-    """The seed's cluster, whose scheduler's Pod is said to listen where a real one does."""
-    manifest = seed_cluster(**spec)
-    (container,) = manifest["spec"]["scheduler"]["spec"]["containers"]
-    container["ports"][0]["containerPort"] = located(scheduler.address)[1]
-    return manifest
+from tests.api.operator.conftest import Json, Serve, World, cluster_of, seed_autoscaler, seed_cluster
+from tests.unit.scheduler.conftest import Partner
 
 
 async def ready(world: World) -> None:

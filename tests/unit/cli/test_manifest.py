@@ -12,7 +12,7 @@ from dask_k8s import names
 from dask_k8s.cli import manifest
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube import resources
-from dask_k8s.operator.rights import BUDGETS, FORWARDING, JOBS, OPTIONAL, RIGHTS, Right
+from dask_k8s.operator.rights import BUDGETS, DEPLOYED, EMBEDDED, FORWARDING, OPTIONAL, RIGHTS, Right
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 
@@ -57,14 +57,14 @@ def test_the_shipped_file_reads_as_what_is_installed() -> None:
 
 def test_the_operator_may_what_it_does_and_no_more() -> None:
     """Its ClusterRole is the list of the verbs that the code uses."""
-    assert granted(of_kind("ClusterRole", manifest.operator())) == asked(*RIGHTS, *JOBS, *OPTIONAL)
+    assert granted(of_kind("ClusterRole", manifest.operator())) == asked(*RIGHTS, *DEPLOYED, *OPTIONAL)
 
 
 def test_who_embeds_an_operator_may_what_it_does() -> None:
     """The second role for people holds the first, the operator's verbs, and the way into the cluster network."""
     with_deployed, with_embedded = map(granted, manifest.roles())
     assert with_deployed == asked(*manifest.USER_RIGHTS)
-    assert with_embedded == with_deployed | asked(*RIGHTS, FORWARDING, BUDGETS)
+    assert with_embedded == with_deployed | asked(*RIGHTS, *EMBEDDED, FORWARDING, BUDGETS)
 
 
 def test_people_make_no_pods_themselves() -> None:
