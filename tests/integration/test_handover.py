@@ -53,6 +53,19 @@ def without_hand_over(command: list[str]) -> list[str]:
     return [*command[:position], *command[position + 2 :]]
 
 
+OF_THE_USER = """\
+import atexit, os
+def mark(word):
+    with open(os.environ["MARK"], "a") as file:
+        print(word, file=file)
+def dask_setup(worker):
+    mark("setup")
+    atexit.register(mark, "exit")
+def dask_teardown(worker):
+    mark("teardown")
+"""
+
+
 class Processes:
     """A scheduler and its workers, as a node would run them."""
 
@@ -90,16 +103,15 @@ class Processes:
         if not hand_over:
             command = without_hand_over(command)
         preload = self._folder / "mine.py"
-        preload.write_text(
-            "import os, pathlib\ndef dask_setup(worker):\n    pathlib.Path(os.environ['MARK']).touch()\n"
-        )
+        preload.write_text(OF_THE_USER)
         users = {"DASK_DISTRIBUTED__WORKER__PRELOAD": str(preload), "MARK": str(self._folder / f"{name}.mark")}
         wrapped = [TINI, "-s", "-g", "--", *command] if TINI and through_group else command
         return self._start(wrapped, {**environment, **users}, name)
 
-    def preloaded(self, name: str) -> bool:
-        """Whether the preload of the user's own configuration ran in this worker."""
-        return (self._folder / f"{name}.mark").exists()
+    def marks(self, name: str) -> list[str]:
+        """What the preload of the user's own configuration was called for in this worker."""
+        mark = self._folder / f"{name}.mark"
+        return mark.read_text().split() if mark.exists() else []
 
     def log(self, name: str) -> str:
         """What a process said."""
@@ -191,7 +203,7 @@ GOLDEN = {"nanny": "seed-cluster/worker-pod", "no nanny": "no-nanny/worker-pod"}
 def test_all_keys_survive_a_workers_sigterm(
     processes: Processes, client: Client, golden: str, through_group: bool
 ) -> None:
-    """20 of 20 keys, and the user's own preload was loaded all the same."""
+    """20 of 20 keys, and the user's own preload saw the worker's beginning and its end all the same."""
     name = f"victim-{through_group}-{golden.partition('/')[0]}"
     victim = processes.worker(golden, name, through_group=through_group)
     futures = _scattered(client, name)
@@ -200,7 +212,7 @@ def test_all_keys_survive_a_workers_sigterm(
     assert list(_workers(client)) == ["other"], processes.log(name)
     assert all(client.who_has(futures).values()), processes.log(name)
     assert client.gather(futures) == [f"value {index}" for index in range(KEYS)]
-    assert processes.preloaded(name)
+    assert processes.marks(name) == ["setup", "teardown", "exit"]
 
 
 @pytest.mark.parametrize("golden", GOLDEN.values(), ids=GOLDEN)
