@@ -33,12 +33,15 @@ class Timing:
         Seconds at most between two attempts to reach a scheduler that does not answer.
     resync
         Seconds after which every resource is looked at again, though nothing may have happened.
+    relist
+        Seconds after which everything is listed again, though no watch broke: an event may have got lost on its way.
     """
 
     lease_may_come: float = 30.0
     refused_drain: float = 10.0
     silence: float = 5.0
     resync: float = 300.0
+    relist: float = 600.0
 
 
 DEFAULT_MAX_WORKERS = 1000
@@ -61,7 +64,7 @@ DEFAULTS: Mapping[str, Any] = {
     "operator": "auto",
     "operator-namespace": names.OPERATOR_NAMESPACE,
     "take-up-timeout": "2s",
-    "lease-duration": "20s",
+    "lease-duration": "15s",
     "timing": {each.name.replace("_", "-"): f"{each.default:g}s" for each in fields(Timing)},
 }
 

@@ -94,11 +94,12 @@ class Embedded:
         self._loop = asyncio.get_running_loop()
         if self._stop_asked.is_set():
             return
-        async with Client(await load()) as client:
+        own = await load()
+        async with Client(own) as client, Client(own) as for_lease:
             operator = Operator(
                 client,
                 Scope(namespaces=(self._namespace,), cluster=self._cluster),
-                self._election(client),
+                self._election(for_lease),
                 me=self._identity,
                 inside=client.credentials.in_cluster,
                 max_workers=self._settings.max_workers,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dask_k8s.errors import ApiError, Unavailable
+from dask_k8s.errors import ApiError, Unavailable, Unreachable
 
 FIRST = 0.2
 LONGEST = 30.0
-LONGEST_FOR_A_KIND = 5.0
-"""Seconds at most between questions for a kind that is not served: whoever installs it watches us wait."""
+LONGEST_WHILE_WATCHED = 5.0
+"""Seconds at most between questions for a kind that is not served, since whoever installs it watches us wait, and to a
+server that is not there, which costs nobody anything and has to be seen when it is back."""
 
 
 def pause(failures: int, error: Exception, draw: float, longest: float = LONGEST) -> float:
@@ -22,7 +23,8 @@ def pause(failures: int, error: Exception, draw: float, longest: float = LONGEST
     longest
         The most, whatever the number of failures.
     """
-    most = min(longest, LONGEST_FOR_A_KIND) if _not_served(error) else longest
+    watched = _not_served(error) or isinstance(error, Unreachable)
+    most = min(longest, LONGEST_WHILE_WATCHED) if watched else longest
     seconds = min(most, FIRST * 2.0 ** min(failures - 1, 16)) * (0.5 + draw / 2)
     asked = error.retry_after if isinstance(error, ApiError) else None
     return max(seconds, min(asked or 0.0, longest))

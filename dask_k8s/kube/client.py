@@ -5,6 +5,7 @@ Kubernetes' generated models cost 4 to 15 times the CPU of plain dictionaries, a
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -18,6 +19,7 @@ from dask_k8s.errors import Conflict, Invalid, InvalidResource
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube import replies, resources
 from dask_k8s.kube.credentials import Credentials
+from dask_k8s.kube.departure import Permit
 from dask_k8s.kube.lines import Lines
 from dask_k8s.kube.resources import POD, SELF_SUBJECT_ACCESS_REVIEW, Resource
 from dask_k8s.kube.transport import Request, Transport
@@ -58,6 +60,13 @@ class Client:
         self._timeout = timeout
         agent = user_agent or f"dask-k8s/{version_of('dask-k8s')}"
         self._transport = Transport(credentials, user_agent=agent, in_flight=in_flight)
+        self._permit: Permit | None = None
+
+    def guarded(self, permit: Permit) -> Client:
+        """The same client over the same session, whose writes ask for this permission when their bytes leave."""
+        view = copy.copy(self)
+        view._permit = permit
+        return view
 
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()
@@ -310,6 +319,7 @@ class Client:
             body=json.dumps(body).encode(),
             content_type=content_type,
             tells_deadline=True,
+            permit=self._permit,
         )
         return await self._json(request, self._within(timeout))
 

@@ -30,6 +30,9 @@ IDLE = 75.0
 WATCH_SECONDS = 300.0
 """How long a watch is asked to last, times 1 to 2: so that those which began together do not end together."""
 
+RELIST = 600.0
+"""Seconds after which it lists again though nothing broke, times 1 to 1.5: an event may have got lost on its way."""
+
 _TOO_SHORT = 1.0
 _STEADY = 5.0
 _WORTH_A_WARNING = 3
@@ -72,6 +75,8 @@ class Informer:
         Further ways to find objects, by name.
     idle
         Seconds of silence that end a watch.
+    relist
+        Seconds after which it lists again, though nothing broke.
     longest_pause
         The most seconds between two attempts.
     clock
@@ -91,6 +96,7 @@ class Informer:
         slim: Callable[[Manifest], Manifest] = whole,
         indexes: Mapping[str, Index] | None = None,
         idle: float = IDLE,
+        relist: float = RELIST,
         longest_pause: float = backoff.LONGEST,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
@@ -107,7 +113,9 @@ class Informer:
         self._slim = slim
         self._store = Store(indexes)
         self._handlers: list[Handler] = []
+        self._recovered: list[Callable[[], None]] = []
         self._idle = idle
+        self._relist = relist
         self._longest_pause = longest_pause
         self._clock = clock
         self._draw = draw
@@ -116,12 +124,17 @@ class Informer:
         self._heard = False
         self._asked = float("-inf")
         self._list_began = float("-inf")
+        self._due = float("-inf")
         self._listed = asyncio.Event()
         self._cut: asyncio.Timeout | None = None
 
     def on(self, handler: Handler) -> None:
         """Calls this for each change, with what was and what is, once the cache holds it. Its errors end ``run``."""
         self._handlers.append(handler)
+
+    def on_recovery(self, handler: Callable[[], None]) -> None:
+        """Calls this whenever it is in step again after it was not."""
+        self._recovered.append(handler)
 
     def get(self, namespace: str, name: str) -> Manifest | None:
         """One object, or None; the namespace is empty for what has none."""
@@ -160,8 +173,8 @@ class Informer:
             self._cut.reschedule(0.0)
 
     async def _follow(self) -> None:
-        """Lists, where there is no version to go on from or somebody asked; then watches until something ends that."""
-        while self._version is None or self._list_began < self._asked:
+        """Lists, where there is no version to go on from, or it is due; then watches until something ends that."""
+        while self._version is None or self._list_began < self._asked or self._clock() >= self._due:
             await self._list()
         began, self._heard = self._clock(), False
         cut = self._cut = asyncio.timeout(None)
@@ -202,6 +215,7 @@ class Informer:
                 break
         self._tell(self._store.replace(manifests))
         self._version, self._list_began = version, began
+        self._due = self._clock() + self._relist * (1 + self._draw() / 2)
         self.relists += 1
         self.synced.set()
         self._listed.set()
@@ -214,7 +228,7 @@ class Informer:
             version=version,
             labels=self._labels,
             fields=self._fields,
-            seconds=WATCH_SECONDS * (1 + self._draw()),
+            seconds=max(2 * _TOO_SHORT, min(WATCH_SECONDS * (1 + self._draw()), self._due - self._clock())),
             idle=self._idle,
         )
         async with stream as events:
@@ -250,9 +264,11 @@ class Informer:
 
     def _in_step(self) -> None:
         self.last_heard = self._clock()
-        self.trouble = None
         if self._failures >= _WORTH_A_WARNING:
             logger.info("In step again with %s.", self._what(), extra=about(self.resource.kind, self.namespace))
+        recovers, self.trouble = self.trouble is not None, None
+        for handler in self._recovered if recovers else ():
+            handler()
 
     def _failed(self, error: ApiError | Unreachable | NoCredentials) -> float:
         """Notes what went wrong; how long to wait after it."""

@@ -13,9 +13,10 @@ import aiohttp
 
 from dask_k8s.errors import Forbidden, Unreachable
 from dask_k8s.kinds.value import value
-from dask_k8s.kube import replies
+from dask_k8s.kube import departure, replies
 from dask_k8s.kube.counts import Counts
 from dask_k8s.kube.credentials import Credentials
+from dask_k8s.kube.departure import Permit
 from dask_k8s.kube.sockets import Sockets
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ class Request:
         The query; None leaves one out.
     tells_deadline
         Whether the server is told how long we wait, so that it gives up no later: for writes.
+    permit
+        Asked when the bytes leave; what it raises is what the call raises.
     """
 
     method: str
@@ -54,6 +57,7 @@ class Request:
     body: bytes | None = None
     content_type: str = "application/json"
     tells_deadline: bool = False
+    permit: Permit | None = None
 
     def query(self, seconds: float) -> dict[str, str]:
         """The query as it is sent, when so much time is left."""
@@ -85,6 +89,7 @@ class Transport:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": self._user_agent, "Accept": "application/json"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_WITHIN),
+            request_class=departure.Request,
         )
         return self
 
@@ -110,8 +115,11 @@ class Transport:
         deadline = asyncio.get_running_loop().time() + timeout
 
         async def exchange(headers: Headers) -> bytes:
-            async with self._send(request, headers, deadline) as response:
-                body = await response.read()
+            with departure.departing(request.permit) as departing:
+                async with self._send(request, headers, deadline) as response:
+                    body = await response.read()
+                if departing is not None:
+                    departing.answered()
             self._look_at(request, response, body)
             return body
 

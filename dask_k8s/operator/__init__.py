@@ -42,6 +42,9 @@ __all__ = ["Operator", "Scope"]
 
 logger = logging.getLogger(__name__)
 
+FINISH = 1.0
+"""Seconds at the end for the writes that are under way: they take milliseconds where the API server is well."""
+
 CHECK = 5.0
 """Seconds between two looks at expectations that grow old."""
 
@@ -82,18 +85,19 @@ class Operator:
         self._election = election
         self._queue = Queue()
         self._expectations = Expectations()
-        self._recorder = Recorder(client, controller=REPORTING_CONTROLLER, instance=socket.gethostname())
-        self.caches = Caches(client, scope)
+        guarded = client.guarded(election.fence.check)
+        self._recorder = Recorder(guarded, controller=REPORTING_CONTROLLER, instance=socket.gethostname())
+        self.caches = Caches(client, scope, relist=timing.relist)
         reach = Reach(client, self.caches, inside=inside)
         self._schedulers = Schedulers(self.caches, reach, self._queue.add, timing)
-        self._drains = Drains(self.caches, reach, self._queue.add, timing)
+        self._drains = Drains(self.caches, reach, self._queue.add, timing, permit=election.fence.check)
         refusals, deeds = Refusals(), Deeds()
         observer = Observer(self.caches, self._expectations, refusals, self._schedulers, self._drains)
         self._controllers = Controllers(
             self.caches, self._queue, self._expectations, observer, me=me, max_workers=max_workers, timing=timing
         )
         hands = Hands(
-            client,
+            guarded,
             fence=election.fence,
             expectations=self._expectations,
             refusals=refusals,
@@ -111,6 +115,8 @@ class Operator:
             deeds=deeds,
         )
         self.loop = Loop(self._queue, reconciler)
+        for cache in self.caches.all():
+            cache.on_recovery(self._queue.hurry)
         self.serving = asyncio.Event()
         self.insight = Insight(
             client=client,
@@ -139,8 +145,14 @@ class Operator:
     ) -> None:
         """Stop, give the Lease back, leave no task."""
         if self._task is not None:
+            await self._finish()
             self._task.cancel()
         await self._group.__aexit__(kind, error, trace)
+
+    async def _finish(self) -> None:
+        """What is on its way to the API server arrives before another one may lead; nothing else begins."""
+        self._election.fence.close()
+        await self.loop.close(within=FINISH)
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from dask_k8s import metadata, names
@@ -102,6 +103,11 @@ class Cache:
         for informer in self.informers():
             informer.on(handler)
 
+    def on_recovery(self, handler: Callable[[], None]) -> None:
+        """Call this whenever it is in step again after it was not."""
+        for informer in self.informers():
+            informer.on_recovery(handler)
+
     def informers(self) -> Iterator[Informer]:
         """One for each namespace."""
         return iter(self._informers.values())
@@ -126,36 +132,40 @@ class Cache:
 
 
 class Caches:
-    """All that a pass looks at."""
+    """All that a pass looks at.
 
-    def __init__(self, client: Client, scope: Scope) -> None:
+    Parameters
+    ----------
+    relist
+        Seconds after which each of them is listed again, though nothing broke.
+    """
+
+    def __init__(self, client: Client, scope: Scope, *, relist: float) -> None:
+        make = partial(Cache, client, relist=relist)
         one = f"metadata.name={scope.cluster}" if scope.cluster else None
         of_cluster = f",{names.CLUSTER_NAME}={scope.cluster}" if scope.cluster else ""
         by_cluster = {CLUSTER: lambda each: [(each["metadata"]["namespace"], spec_cluster(each))]}
-        self.clusters = Cache(client, DASK_CLUSTER, scope, fields=one, slim=without_managed_fields)
-        self.groups = Cache(client, DASK_WORKER_GROUP, scope, slim=without_managed_fields, indexes=by_cluster)
-        self.autoscalers = Cache(client, DASK_AUTOSCALER, scope, slim=without_managed_fields, indexes=by_cluster)
+        self.clusters = make(DASK_CLUSTER, scope, fields=one, slim=without_managed_fields)
+        self.groups = make(DASK_WORKER_GROUP, scope, slim=without_managed_fields, indexes=by_cluster)
+        self.autoscalers = make(DASK_AUTOSCALER, scope, slim=without_managed_fields, indexes=by_cluster)
         # An operator of one cluster serves no jobs: it was made for a cluster that is there already.
-        self.jobs = Cache(client, DASK_JOB, None if scope.cluster else scope, slim=without_managed_fields)
-        self.pods = Cache(
-            client,
+        self.jobs = make(DASK_JOB, None if scope.cluster else scope, slim=without_managed_fields)
+        self.pods = make(
             POD,
             scope,
             labels=f"{names.COMPONENT}{of_cluster}",
             slim=slim_pod,
             indexes={OWNER: _owner, LABELS: _group_labels, CLUSTER: _cluster_label, NODE_NAME: _node_name},
         )
-        self.services = Cache(
-            client,
+        self.services = make(
             SERVICE,
             scope,
             labels=f"{names.COMPONENT}={names.Component.SCHEDULER}{of_cluster}",
             slim=slim_service,
         )
-        self.leases = Cache(client, LEASE, scope, labels=names.LEASE_FOR, slim=without_managed_fields)
-        self.nodes = Cache(client, NODE, Scope(namespaces=None), slim=slim_node)
-        self.budgets = Cache(
-            client,
+        self.leases = make(LEASE, scope, labels=names.LEASE_FOR, slim=without_managed_fields)
+        self.nodes = make(NODE, Scope(namespaces=None), slim=slim_node)
+        self.budgets = make(
             DISRUPTION_BUDGET,
             scope,
             labels=f"{names.COMPONENT}={names.Component.SCHEDULER}{of_cluster}",

@@ -74,11 +74,12 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
     ExceptionGroup
         When a bug ended it.
     """
-    async with Client(await credentials.load(kubeconfig=options.kubeconfig, context=options.context)) as client:
+    own = await credentials.load(kubeconfig=options.kubeconfig, context=options.context)
+    async with Client(own) as client, Client(own) as for_lease:
         operator = Operator(
             client,
             Scope(namespaces=options.namespaces),
-            _election(client, options),
+            _election(for_lease, options),
             inside=client.credentials.in_cluster,
             max_workers=options.max_workers,
             timing=options.timing,

@@ -100,6 +100,8 @@ class Drains:
     ----------
     wake
         Called with the key for which there is news.
+    permit
+        Asked before a scheduler is told that workers retire; raises where somebody else may serve by now.
 
     Attributes
     ----------
@@ -107,7 +109,16 @@ class Drains:
         How many drains have ended, by what became of the worker.
     """
 
-    def __init__(self, caches: Caches, reach: Reaches, wake: Callable[[Key], None], timing: Timing) -> None:
+    def __init__(
+        self,
+        caches: Caches,
+        reach: Reaches,
+        wake: Callable[[Key], None],
+        timing: Timing,
+        *,
+        permit: Callable[[], object],
+    ) -> None:
+        self._permit = permit
         self._timing = timing
         self._reach = reach
         self._wake = wake
@@ -197,7 +208,7 @@ class Drains:
         timeout = max(0.0, (batch[0].until - datetime.now(UTC)).total_seconds())
         by_uid = {each.pod.uid or "": each for each in batch}
         async with aclosing(await self._reach.connect(cluster.ref)) as connection:
-            rpc = SchedulerRpc(connection)
+            rpc = SchedulerRpc(connection, permit=self._permit)
             housing = await self._housing(cluster.ref, rpc)
             for uid in housing.unclear & by_uid.keys():
                 self._ended(by_uid.pop(uid), Drained(state=Drain.REFUSED, why=UNCLEAR))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from dask_k8s.errors import SchedulerRefused
@@ -23,8 +23,9 @@ class SchedulerRpc:
     :class:`~dask_k8s.errors.SchedulerRefused` where it answers with an error or with what the call cannot answer.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, permit: Callable[[], object] = lambda: None) -> None:
         self._connection = connection
+        self._permit = permit
         self._distributed: tuple[int, ...] | None = None
 
     async def identity(self) -> Identity:
@@ -150,6 +151,7 @@ class SchedulerRpc:
         within
             Seconds; it takes as long as the data takes to move.
         """
+        self._permit()
         reply = await self._connection.call(
             "retire_workers", workers=sorted(workers), close_workers=False, remove=remove, within=within
         )

@@ -15,7 +15,7 @@ import yaml
 
 from dask_k8s.kinds.value import value
 from tests.api.conftest import ApiServer
-from tests.api.kube.faults import Faults
+from tests.faults.proxy import Faults
 
 WITHIN = 60.0
 """Seconds for what needs a new process, on a machine that is busy with other tests."""

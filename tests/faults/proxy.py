@@ -3,31 +3,63 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import aiohttp
+import yaml
 from aiohttp import web
 
 from dask_k8s.kube.credentials import Credentials
+from dask_k8s.kube.lines import Lines
 from dask_k8s.kube.sockets import Sockets
 
 Trouble = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 """Asked for each request: its own answer, or None to pass the request on."""
 
+LineTrouble = Callable[[web.Request, bytes], Iterable[bytes]]
+"""Asked for each line of a watch: what is passed on in its place."""
+
+Seen = Callable[[web.Request, bytes], None]
+"""Told of each answer to a read and of each line of a watch, as the far side gets it."""
+
+KEPT = ("Content-Type", "Accept", "User-Agent")
+
 
 class Faults:
-    """An async context manager; each trouble is a method or a field."""
+    """An async context manager; each trouble is a method or a field.
+
+    Attributes
+    ----------
+    trouble
+        What becomes of requests.
+    lines
+        What becomes of the lines of watches.
+    silent
+        Whether watches stay open and tell nothing.
+    frozen
+        Whether nothing at all is passed on, in either direction, while every connection stays open.
+    requests
+        All that were met, in their order.
+    seen
+        Told of what passes.
+    """
 
     def __init__(self, upstream: Credentials) -> None:
         self.trouble: Trouble | None = None
+        self.lines: LineTrouble | None = None
         self.silent = False
         self.requests: list[web.Request] = []
+        self.seen: Seen = lambda request, body: None
         self.refreshed = 0
         self.token = ""
         self._upstream = upstream
-        self._watches: set[web.StreamResponse] = set()
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self._watches: dict[web.StreamResponse, web.Request] = {}
+        self._mute: set[web.StreamResponse] = set()
         self._runner: web.AppRunner | None = None
         self._sockets = Sockets()
         self._session: aiohttp.ClientSession | None = None
@@ -51,12 +83,17 @@ class Faults:
         await self._session.close()
         await self._sockets.close()
 
-    def credentials(self) -> Credentials:
-        """For a client on the far side; the proxy logs in as the upstream's own user."""
+    @property
+    def server(self) -> str:
+        """Where it listens."""
         assert self._runner is not None
         host, port = self._runner.addresses[0]
+        return f"http://{host}:{port}"
+
+    def credentials(self) -> Credentials:
+        """For a client on the far side; the proxy logs in as the upstream's own user."""
         return Credentials(
-            server=f"http://{host}:{port}",
+            server=self.server,
             ssl=None,
             headers=self._headers,
             refresh=self._refresh,
@@ -66,15 +103,41 @@ class Faults:
             in_cluster=False,
         )
 
+    def kubeconfig(self, path: Path) -> str:
+        """Writes the same for a process on the far side; the file's name."""
+        named = {"name": "proxy"}
+        content = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "proxy",
+            "clusters": [{**named, "cluster": {"server": self.server}}],
+            "users": [{**named, "user": {}}],
+            "contexts": [{**named, "context": {"cluster": "proxy", "user": "proxy"}}],
+        }
+        path.write_text(yaml.safe_dump(content))
+        return str(path)
+
     def watching(self) -> int:
         """How many watches are open."""
         return len(self._watches)
 
-    def cut(self) -> None:
-        """Breaks all watches, in the middle of a chunk."""
-        for watch in self._watches:
-            if watch._req is not None and watch._req.transport is not None:
-                watch._req.transport.abort()
+    @property
+    def frozen(self) -> bool:
+        return not self._flows.is_set()
+
+    @frozen.setter
+    def frozen(self, freezes: bool) -> None:
+        self._flows.clear() if freezes else self._flows.set()
+
+    def cut(self, watch: web.Request | None = None) -> None:
+        """Breaks all watches, or one, in the middle of a chunk."""
+        for request in self._watches.values():
+            if watch in (None, request):
+                abort(request)
+
+    def mute(self, watch: web.Request) -> None:
+        """One watch stays open and tells nothing any more."""
+        self._mute |= {response for response, request in self._watches.items() if request is watch}
 
     async def inject(self, line: bytes) -> None:
         """Sends a line of the test's own on all watches; there has to be one."""
@@ -82,6 +145,12 @@ class Faults:
             await asyncio.sleep(0.01)
         for watch in self._watches:
             await watch.write(line + b"\n")
+
+    async def loses_reply(self, request: web.Request) -> web.StreamResponse:
+        """A trouble: the API server does what is asked, and its answer is lost."""
+        await self.pass_on(request)
+        abort(request)
+        return web.Response(status=502)
 
     async def _headers(self) -> Mapping[str, str]:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
@@ -92,44 +161,67 @@ class Faults:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request)
+        await self._flows.wait()
         answer = await self.trouble(request) if self.trouble else None
-        return answer or await self.pass_on(request)
+        answer = answer or await self.pass_on(request)
+        await self._flows.wait()
+        return answer
 
     async def pass_on(self, request: web.Request) -> web.StreamResponse:
         """What the real API server says."""
         assert self._session is not None
-        kept = {key: text for key, text in request.headers.items() if key in ("Content-Type", "Accept", "User-Agent")}
-        async with self._session.request(
-            request.method,
-            self._upstream.server + request.path_qs,
-            data=await request.read() or None,
-            headers={**kept, **await self._upstream.headers()},
-            timeout=aiohttp.ClientTimeout(total=None),
-        ) as upstream:
-            if "watch" in request.query and upstream.status == 200:
-                return await self._pass_watch_on(request, upstream)
-            passed = {key: upstream.headers[key] for key in ("Retry-After", "Warning") if key in upstream.headers}
-            return web.Response(
-                status=upstream.status,
-                body=await upstream.read(),
-                headers=passed,
-                content_type=upstream.content_type,
-            )
+        kept = {key: text for key, text in request.headers.items() if key in KEPT}
+        try:
+            async with self._session.request(
+                request.method,
+                self._upstream.server + request.path_qs,
+                data=await request.read() or None,
+                headers={**kept, **await self._upstream.headers()},
+                timeout=aiohttp.ClientTimeout(total=None),
+            ) as upstream:
+                if "watch" in request.query and upstream.status == 200:
+                    return await self._pass_watch_on(request, upstream)
+                passed = {key: upstream.headers[key] for key in ("Retry-After", "Warning") if key in upstream.headers}
+                body = await upstream.read()
+                if request.method == "GET" and upstream.status == 200:
+                    self.seen(request, body)
+                return web.Response(
+                    status=upstream.status, body=body, headers=passed, content_type=upstream.content_type
+                )
+        except aiohttp.ClientConnectionError:
+            abort(request)  # as the far side would see it without a proxy
+            return web.Response(status=502)
 
     async def _pass_watch_on(self, request: web.Request, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
-        self._watches.add(response)
+        self._watches[response] = request
+        lines = Lines()
         try:
             async for piece in upstream.content.iter_any():
-                if not self.silent:
-                    await response.write(piece)
+                for line in lines.feed(piece):
+                    await self._pass_line_on(request, response, line)
         except OSError:
             # The client went: there is nobody to pass anything on to.
             pass
         finally:
-            self._watches.discard(response)
+            del self._watches[response]
+            self._mute.discard(response)
         return response
+
+    async def _pass_line_on(self, request: web.Request, response: web.StreamResponse, line: bytes) -> None:
+        await self._flows.wait()
+        if self.silent or response in self._mute:
+            return
+        for passed in self.lines(request, line) if self.lines else (line,):
+            self.seen(request, passed)
+            await response.write(passed + b"\n")
+
+
+def abort(request: web.Request) -> None:
+    """Breaks a connection."""
+    if request.transport is not None:
+        request.transport.abort()
 
 
 def says(status: int, body: bytes = b"", *, times: int = 1, headers: Mapping[str, str] | None = None) -> Trouble:

@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 WRITE_LIMIT = 5.0
 """Seconds that one write may take at most."""
 
+SOON = (0.25, 0.35)
+"""The part of a renewal's time after which a candidate looks again, or a holder whose renewal failed tries again."""
+
 
 def boottime() -> float:
     """Seconds since the machine started, those included in which it slept."""
@@ -47,9 +50,9 @@ class Terms:
         Seconds between two renewals.
     """
 
-    duration: float = 20.0
-    trust: float = 12.0
-    renewal: float = 4.0
+    duration: float = 15.0
+    trust: float = 9.0
+    renewal: float = 3.0
 
     @classmethod
     def lasting(cls, duration: float) -> Terms:
@@ -62,6 +65,7 @@ class Fence:
 
     def __init__(self) -> None:
         self._until = float("-inf")
+        self._closed = False
 
     def extend(self, until: float) -> None:
         """The Lease was renewed."""
@@ -71,9 +75,13 @@ class Fence:
         """Nothing may be written any more."""
         self._until = float("-inf")
 
+    def close(self) -> None:
+        """Whoever ends begins no write any more, and keeps the Lease until what is on its way has arrived."""
+        self._closed = True
+
     @property
     def holds(self) -> bool:
-        """Whether a write may start."""
+        """Whether the Lease can be trusted."""
         return boottime() < self._until
 
     def time_for_a_write(self) -> float:
@@ -84,10 +92,21 @@ class Fence:
         LeadershipLost
             When the Lease can no longer be trusted.
         """
-        left = self._until - boottime()
-        if left <= 0:
+        self.check()
+        return min(WRITE_LIMIT, self._until - boottime())
+
+    def check(self) -> None:
+        """Asked in the moment in which a write leaves.
+
+        Raises
+        ------
+        LeadershipLost
+            When the Lease can no longer be trusted.
+        """
+        if self._closed:
+            raise LeadershipLost("The operator ends: it begins no write any more.")
+        if not self.holds:
             raise LeadershipLost("The Lease was not renewed in time: nothing is written until it is acquired again.")
-        return min(WRITE_LIMIT, left)
 
 
 class Election:
@@ -95,6 +114,8 @@ class Election:
 
     Parameters
     ----------
+    client
+        One of its own, so that no queue of other calls holds a renewal up.
     identity
         Who holds it, unique to this process.
     labels, annotations
@@ -135,7 +156,7 @@ class Election:
     async def acquire(self) -> None:
         """Wait until the Lease is ours."""
         while not await self._tried():
-            await asyncio.sleep(self._terms.renewal * random.uniform(0.4, 0.6))
+            await asyncio.sleep(self._terms.renewal * random.uniform(*SOON))
         logger.info("Holding the Lease %s/%s", self._namespace, self._name, extra=self.about)
 
     async def keep(self) -> None:
@@ -146,9 +167,11 @@ class Election:
         LeadershipLost
             When it could not be renewed in time, or somebody else holds it.
         """
+        renewed = True
         while True:
-            await asyncio.sleep(self._terms.renewal * random.uniform(0.9, 1.1))
-            if not await self._tried() and not self.fence.holds:
+            await asyncio.sleep(self._terms.renewal * (random.uniform(0.9, 1.1) if renewed else random.uniform(*SOON)))
+            renewed = await self._tried()
+            if not renewed and not self.fence.holds:
                 raise LeadershipLost(f"The Lease {self._namespace}/{self._name} was lost.")
 
     async def release(self) -> None:
@@ -156,11 +179,17 @@ class Election:
         held = self.fence.holds
         self.fence.drop()
         if held:
-            with contextlib.suppress(ApiError, Unreachable):
-                lease = await self._client.get(LEASE, self._namespace, self._name, timeout=2)
-                if lease["spec"].get("holderIdentity") == self._identity:
-                    lease["spec"] = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
-                    await self._client.replace(lease, timeout=2)
+            with contextlib.suppress(ApiError, Unreachable, NoCredentials):
+                try:
+                    await self._give_back()
+                except Conflict:  # with a renewal of our own, that was on its way
+                    await self._give_back()
+
+    async def _give_back(self) -> None:
+        lease = await self._client.get(LEASE, self._namespace, self._name, timeout=2)
+        if lease["spec"].get("holderIdentity") == self._identity:
+            lease["spec"] = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+            await self._client.replace(lease, timeout=2)
 
     async def _tried(self) -> bool:
         """One attempt to acquire or renew; whether the Lease is ours now."""
@@ -184,7 +213,7 @@ class Election:
         """Tells the first of a row alone: an API server may be away for hours."""
         level = logging.DEBUG if self._silent else logging.WARNING
         self._silent = True
-        what = error or type(error).__name__
+        what = str(error) or f"no answer within {self._terms.renewal:g} s"
         logger.log(level, "The Lease %s/%s: %s", self._namespace, self._name, what, extra=self.about)
 
     async def _write(self, began: float) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 
-from dask_k8s.errors import Conflict, DaskK8sError, LeadershipLost
+from dask_k8s.errors import ApiError, Conflict, DaskK8sError, LeadershipLost, Unreachable
 from dask_k8s.kube.about import about
 from dask_k8s.operator.engine.histogram import Histogram
 from dask_k8s.operator.engine.queue import Key, Queue
@@ -18,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 LONGEST_CONFLICT = 1.0
 """Seconds at most until a pass that read too old a version is repeated: the cache has mostly caught up at once."""
+
+LONGEST_WAIT = 60.0
+"""Seconds at most that a busy API server is given, however many it asks for."""
 
 Reconcile = Callable[[Key], Awaitable[None]]
 
@@ -62,11 +66,20 @@ class Loop:
         self.passes = 0
         self.results: Counter[tuple[str, ...]] = Counter()
         self.durations: defaultdict[str, Histogram] = defaultdict(Histogram)
+        self._closing = False
 
     @property
     def failures(self) -> int:
         """How many passes ended by an error, of whatever kind."""
         return sum(number for ended, number in self.results.items() if ended[-1] in (Result.ERROR, Result.BUG))
+
+    async def close(self, within: float) -> None:
+        """Begin no pass any more, and wait until those under way have ended, so many seconds at most."""
+        self._closing = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while self.under_way:
+                    await asyncio.sleep(0.01)
 
     async def run(self) -> None:
         """Until it is cancelled.
@@ -81,7 +94,7 @@ class Loop:
                 group.create_task(self._work())
 
     async def _work(self) -> None:
-        while True:
+        while not self._closing:
             key = await self._queue.get()
             began = self.under_way[key] = time.monotonic()
             try:
@@ -98,7 +111,8 @@ class Loop:
             await self._reconcile(key)
         except LeadershipLost:
             self._ended(key, Result.FENCED)
-            raise
+            if not self._closing:
+                raise
         except Conflict:
             self._ended(key, Result.CONFLICT)
             self._queue.add_failed(key, longest=LONGEST_CONFLICT)
@@ -117,6 +131,9 @@ class Loop:
         self.results[key.kind, result] += 1
 
     def _failed(self, key: Key, error: DaskK8sError) -> None:
-        """Tells the first of a row alone: what keeps failing comes again every minute."""
-        level = logging.INFO if self._queue.add_failed(key) == 1 else logging.DEBUG
+        """Tells the first of a row alone; an API server that is away is told once, by the caches that miss it."""
+        asked = error.retry_after if isinstance(error, ApiError) else None
+        failures = self._queue.add_failed(key, soonest=min(asked or 0.0, LONGEST_WAIT))
+        calm = failures > 1 or isinstance(error, Unreachable)
+        level = logging.DEBUG if calm else logging.INFO
         logger.log(level, "A pass for %s %s/%s comes again: %s", *key, error, extra=about(*key))

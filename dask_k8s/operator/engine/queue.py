@@ -89,14 +89,24 @@ class Queue:
             heapq.heappush(self._later, (due, key))
             self._wake.set()
 
-    def add_failed(self, key: Key, longest: float = LONGEST_BACKOFF) -> int:
-        """The key comes back, later with every failure in a row, but after so many seconds at most; which this is."""
+    def add_failed(self, key: Key, longest: float = LONGEST_BACKOFF, soonest: float = 0.0) -> int:
+        """The key comes back, later with every failure in a row, after so many seconds at most and at least.
+
+        Returns which failure in a row this is.
+        """
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         self.retries += 1
         backoff: float = min(longest, FIRST_BACKOFF * 2 ** min(failures, 20))
-        self.add_after(key, backoff * (0.75 + self._jitter() / 2))
+        spread = self._jitter() / 2
+        self.add_after(key, max(soonest * (1 + spread), backoff * (0.75 + spread)))
         return failures + 1
+
+    def hurry(self) -> None:
+        """What made keys fail may be over: they are due now, and begin anew to fail."""
+        failed, self._failures = self._failures, {}
+        for key in failed:
+            self.add(key)
 
     def forget_failures(self, key: Key) -> None:
         """The key succeeded: its next failure is the first again."""

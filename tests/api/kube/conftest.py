@@ -8,7 +8,7 @@ import pytest
 
 from dask_k8s.kube.client import Client
 from tests.api.conftest import ApiServer
-from tests.api.kube.faults import Faults
+from tests.faults.proxy import Faults
 
 
 @pytest.fixture

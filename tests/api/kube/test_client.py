@@ -30,7 +30,7 @@ from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import CONFIG_MAP, POD, Resource
 from tests.api.conftest import ApiServer
-from tests.api.kube.faults import Faults, says
+from tests.faults.proxy import Faults, only, says
 
 BARE_POD = {"containers": [{"name": "c", "image": "none"}]}
 
@@ -204,15 +204,7 @@ async def test_silence_ends_at_the_deadline(faults: Faults, through: Client) -> 
 
 async def test_a_lost_reply_may_have_been_a_write(faults: Faults, through: Client, namespace: str) -> None:
     """The write happened though its reply was lost; it is not sent again behind the caller's back."""
-
-    async def loses(request: web.Request) -> web.StreamResponse | None:
-        if request.method == "POST":
-            await faults.pass_on(request)
-            assert request.transport is not None
-            request.transport.abort()
-        return None
-
-    faults.trouble = loses
+    faults.trouble = only(lambda request: request.method == "POST", faults.loses_reply)
     with pytest.raises(Unreachable, match="POST"):
         await through.create(config_map(namespace))
     assert [request.method for request in faults.requests] == ["POST"]

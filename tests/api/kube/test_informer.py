@@ -17,7 +17,7 @@ from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.informer import CHUNK, Informer
 from dask_k8s.kube.resources import CONFIG_MAP, CUSTOM_RESOURCE_DEFINITION, Resource
-from tests.api.kube.faults import Faults, only, says
+from tests.faults.proxy import Faults, only, says
 
 MINE = "example.org/mine"
 
@@ -202,6 +202,45 @@ async def test_a_watch_that_fell_silent_is_left(
     await until(lambda: len(faults.requests) > before)
     faults.silent = False
     await follower.shows(a="1")
+
+
+async def test_an_event_that_got_lost_is_found_by_the_next_list(
+    through: Client, faults: Faults, client: Client, namespace: str
+) -> None:
+    """Nothing broke, and nothing is heard of it: a list comes from time to time in any case."""
+    faults.lines = lambda request, line: [] if b"lost" in line else [line]
+    follower = Follower(through, namespace, relist=3.0)
+    async with running(follower.informer):
+        await until(lambda: faults.watching() == 1)
+        await client.create(config_map(namespace, "lost", "1"))
+        await client.create(config_map(namespace, "a", "1"))
+        await until(lambda: len(follower.informer.values()) == 1)
+        await follower.shows(a="1", lost="1")
+        assert follower.informer.trouble is None
+
+
+async def test_an_event_that_comes_twice_is_told_once(
+    follower: Follower, faults: Faults, client: Client, namespace: str
+) -> None:
+    """Also an end."""
+    faults.lines = lambda request, line: [line, line]
+    await client.create(config_map(namespace, "a", "1"))
+    await follower.shows(a="1")
+    await client.delete(CONFIG_MAP, namespace, "a")
+    await follower.shows()
+    assert follower.told == [("added", "a"), ("gone", "a")]
+
+
+async def test_a_server_that_was_away_is_missed_and_found(follower: Follower, faults: Faults) -> None:
+    """Whoever waits for it is told when it is back, and only then."""
+    told: list[str] = []
+    follower.informer.on_recovery(lambda: told.append("back"))
+    faults.trouble = says(503, times=10**6)
+    faults.cut()
+    await until(lambda: follower.informer.trouble is not None)
+    assert told == []
+    faults.trouble = None
+    await until(lambda: told == ["back"])
 
 
 async def test_a_watch_that_ends_at_once_makes_no_hot_loop(through: Client, faults: Faults, namespace: str) -> None:

@@ -11,9 +11,9 @@ from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import DASK_CLUSTER, DASK_JOB, EVENT, POD
 from dask_k8s.metadata import MUST_STAY
 from tests.api.conftest import ApiServer
-from tests.api.kube.faults import Faults, only
-from tests.api.kube.faults import says as kube_says
 from tests.api.operator.conftest import Json, Serve, World, seed_job
+from tests.faults.proxy import Faults, only
+from tests.faults.proxy import says as kube_says
 
 
 async def status_of(world: World) -> Json:

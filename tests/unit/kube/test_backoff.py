@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dask_k8s.errors import ApiError, Forbidden, Gone, Missing, Unavailable, Unreachable
 from dask_k8s.kube import backoff
 
-BROKEN = Unreachable("broken")
+BROKEN = Unavailable(503, "", "broken")
 
 
 @pytest.mark.parametrize(("failures", "seconds"), [(1, 0.2), (2, 0.4), (3, 0.8), (8, 25.6), (9, 30), (10_000, 30)])
@@ -22,6 +22,7 @@ def test_each_failure_doubles_the_pause(failures: int, seconds: float) -> None:
 @pytest.mark.parametrize(
     ("error", "seconds"),
     [
+        (Unreachable("no route"), 5.0),
         (Missing(404, "", "404 page not found"), 5.0),
         (Unavailable(429, "TooManyRequests", "storage is (re)initializing"), 5.0),
         (Forbidden(403, "Forbidden", "no"), 30.0),
@@ -29,8 +30,8 @@ def test_each_failure_doubles_the_pause(failures: int, seconds: float) -> None:
         (Gone(410, "Expired", "too old"), 30.0),
     ],
 )
-def test_whoever_installs_a_kind_watches_us_wait(error: ApiError, seconds: float) -> None:
-    """A kind that is not there yet is asked for every few seconds; all else more rarely in the end."""
+def test_whoever_installs_a_kind_watches_us_wait(error: ApiError | Unreachable, seconds: float) -> None:
+    """A kind or a server that is not there yet is asked for every few seconds; all else more rarely in the end."""
     assert backoff.pause(100, error, 1.0) == seconds
 
 

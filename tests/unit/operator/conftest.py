@@ -97,7 +97,7 @@ def unasked_client() -> Client:
 
 def caches() -> Caches:
     """Caches of that API server."""
-    return Caches(unasked_client(), Scope(namespaces=("default",)))
+    return Caches(unasked_client(), Scope(namespaces=("default",)), relist=Timing().relist)
 
 
 @asynccontextmanager
@@ -105,7 +105,7 @@ async def talking(partner: Partner) -> AsyncIterator[Talking]:
     """Schedulers that run, and reach the partner."""
     way, woken, timing, empty = Way(partner.address), list[Key](), Timing(silence=0.3, refused_drain=0.5), caches()
     schedulers = Schedulers(empty, way, woken.append, timing)
-    drains = Drains(empty, way, woken.append, timing)
+    drains = Drains(empty, way, woken.append, timing, permit=lambda: None)
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(each.run()) for each in (schedulers, drains)]
         await asyncio.sleep(0)

@@ -100,6 +100,52 @@ def test_lost_leadership_ends_the_loop() -> None:
     assert caught.group_contains(LeadershipLost)
 
 
+def test_a_loop_that_is_closed_waits_for_what_it_began_and_begins_nothing() -> None:
+    """What a pass may write no more ends that pass alone, so that the writes of others arrive."""
+
+    async def main() -> None:
+        queue, ended = Queue(), list[str]()
+
+        async def reconcile(key: Key) -> None:
+            await asyncio.sleep(1)
+            if key == A:
+                raise LeadershipLost("it ends")
+            await asyncio.sleep(1)
+            ended.append(key.name)
+
+        loop = Loop(queue, reconcile, workers=2)
+        running = asyncio.ensure_future(loop.run())
+        for key in (A, Key("DaskCluster", "one", "b"), Key("DaskCluster", "one", "c")):
+            queue.add(key)
+        await asyncio.sleep(0.5)
+        await loop.close(within=10)
+        assert asyncio.get_running_loop().time() == pytest.approx(2, abs=0.1)
+        assert (ended, len(queue)) == (["b"], 1)
+        running.cancel()
+
+    virtual_time.run(main())
+
+
+def test_a_loop_that_is_closed_waits_no_longer_than_it_may() -> None:
+    """A server that does not answer holds nobody up."""
+
+    async def main() -> None:
+        queue = Queue()
+
+        async def reconcile(_: Key) -> None:
+            await asyncio.sleep(1000)
+
+        loop = Loop(queue, reconcile)
+        running = asyncio.ensure_future(loop.run())
+        queue.add(A)
+        await asyncio.sleep(1)
+        await loop.close(within=3)
+        assert asyncio.get_running_loop().time() == pytest.approx(4)
+        running.cancel()
+
+    virtual_time.run(main())
+
+
 def test_keys_go_side_by_side_and_one_key_never_twice() -> None:
     """As many as there are workers; a slow pass keeps only its own key waiting."""
 

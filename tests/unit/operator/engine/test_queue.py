@@ -295,3 +295,38 @@ def test_workers_that_wait_do_not_wake_each_other() -> None:
             each.cancel()
 
     virtual_time.run(main())
+
+
+def test_what_failed_is_due_once_the_reason_may_be_gone() -> None:
+    """However long it still had to wait; its next failure is the first again."""
+
+    async def main() -> None:
+        queue = Queue(jitter=lambda: 0.5)
+        for _ in range(20):
+            queue.add_failed(A)
+        queue.add_after(B, 100)
+        queue.hurry()
+        assert await due(queue) == [A]
+        queue.add_failed(A)
+        await asyncio.sleep(FIRST_BACKOFF)
+        assert await due(queue) == [A]
+
+    virtual_time.run(main())
+
+
+def test_a_busy_server_is_given_the_time_that_it_asked_for() -> None:
+    """And not all keys come back to it in the same moment."""
+
+    async def main() -> None:
+        draws = iter((0.0, 1.0))
+        queue = Queue(jitter=lambda: next(draws))
+        queue.add_failed(A, soonest=10)
+        queue.add_failed(B, soonest=10)
+        await asyncio.sleep(9.9)
+        assert await due(queue) == []
+        await asyncio.sleep(0.2)
+        assert await due(queue) == [A]
+        await asyncio.sleep(5)
+        assert await due(queue) == [B]
+
+    virtual_time.run(main())

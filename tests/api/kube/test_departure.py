@@ -1,0 +1,122 @@
+"""A write asks in the moment in which it leaves, and what is given up is given up by the kernel, too."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import socket
+from contextlib import suppress
+
+import pytest
+from aiohttp import web
+
+from dask_k8s.errors import LeadershipLost, Missing, Unreachable
+from dask_k8s.kinds.value import Manifest
+from dask_k8s.kube.client import Client
+from dask_k8s.kube.resources import Resource
+from tests.faults.proxy import Faults
+
+CONFIG_MAP = Resource(group="", version="v1", plural="configmaps", kind="ConfigMap")
+
+
+class Fence:
+    """What a test can drop."""
+
+    def __init__(self) -> None:
+        self.holds = True
+
+    def check(self) -> None:
+        if not self.holds:
+            raise LeadershipLost("dropped")
+
+
+def config_map(name: str, namespace: str = "default", size: int = 1) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": namespace},
+        "data": {"content": "x" * size},
+    }
+
+
+async def test_a_write_that_had_to_wait_is_asked_again(faults: Faults, namespace: str) -> None:
+    """It was allowed when it was decided, and then waited for a place; reads need no permission."""
+    fence = Fence()
+
+    async def slow(request: web.Request) -> None:
+        if request.method == "POST":
+            await asyncio.sleep(0.3)
+
+    faults.trouble = slow
+    async with Client(faults.credentials(), in_flight=1) as client:
+        guarded = client.guarded(fence.check)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(guarded.create(config_map("on-its-way", namespace)))
+            while not faults.requests:
+                await asyncio.sleep(0.01)
+            waiting = group.create_task(_lost(guarded, config_map("waits", namespace)))
+            fence.holds = False
+        assert waiting.result()
+        assert (await guarded.get(CONFIG_MAP, namespace, "on-its-way"))["metadata"]["name"] == "on-its-way"
+        with pytest.raises(Missing):
+            await guarded.get(CONFIG_MAP, namespace, "waits")
+    assert [request.method for request in faults.requests] == ["POST", "GET", "GET"]
+
+
+async def _lost(client: Client, manifest: Manifest) -> bool:
+    with pytest.raises(LeadershipLost):
+        await client.create(manifest)
+    return True
+
+
+async def test_a_write_that_needs_a_new_log_in_is_asked_again(faults: Faults, namespace: str) -> None:
+    """Between a 401 and the second attempt lies a program of the user's."""
+    fence = Fence()
+
+    async def says_401(request: web.Request) -> web.Response:
+        fence.holds = False
+        return web.Response(status=401)
+
+    faults.trouble = says_401
+    async with Client(faults.credentials()) as client:
+        with pytest.raises(LeadershipLost):
+            await client.guarded(fence.check).create(config_map("a", namespace))
+    assert len(faults.requests) == 1
+
+
+@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "as ever"])
+async def test_what_was_given_up_does_not_arrive_when_the_network_is_back(faults: Faults, *, guarded: bool) -> None:
+    """A server that reads again after the write was given up gets the end of the connection, and not the rest."""
+    size = 400_000
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        listening.setblocking(False)
+        host, port = listening.getsockname()
+        stuck = dataclasses.replace(faults.credentials(), server=f"http://{host}:{port}")
+        async with Client(stuck) as client:
+            sender = client.guarded(lambda: None) if guarded else client
+            with pytest.raises(Unreachable):
+                await sender.create(config_map("a", size=size), timeout=0.5)
+        accepted, _ = await asyncio.get_running_loop().sock_accept(listening)
+        with accepted:
+            received = await _rest_of(accepted)
+    assert (received > size) is not guarded
+
+
+async def _rest_of(connection: socket.socket) -> int:
+    """How many bytes still come."""
+    loop, received = asyncio.get_running_loop(), 0
+    with suppress(ConnectionResetError):
+        while piece := await loop.sock_recv(connection, 65536):
+            received += len(piece)
+    return received
+
+
+async def test_a_connection_that_was_answered_is_one_for_everybody(faults: Faults, namespace: str) -> None:
+    """It goes back to the others as it was, and ends as connections do."""
+    async with Client(faults.credentials()) as client:
+        await client.guarded(lambda: None).create(config_map("a", namespace))
+        (kept,) = client._transport._sockets._open()
+        assert kept.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == bytes(8)
