@@ -45,9 +45,15 @@ class Faults:
         All that were met, in their order.
     seen
         Told of what passes.
+
+    Parameters
+    ----------
+    host
+        The address that it listens at.
     """
 
-    def __init__(self, upstream: Credentials) -> None:
+    def __init__(self, upstream: Credentials, host: str = "127.0.0.1") -> None:
+        self._host = host
         self.trouble: Trouble | None = None
         self.lines: LineTrouble | None = None
         self.silent = False
@@ -71,7 +77,7 @@ class Faults:
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        await web.TCPSite(self._runner, self._host, 0).start()
         return self
 
     async def __aexit__(
@@ -116,6 +122,10 @@ class Faults:
         }
         path.write_text(yaml.safe_dump(content))
         return str(path)
+
+    def watches(self) -> list[web.Request]:
+        """Those that are open."""
+        return list(self._watches.values())
 
     def watching(self) -> int:
         """How many watches are open."""

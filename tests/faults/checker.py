@@ -1,0 +1,172 @@
+"""Watches the API server past every fault, and holds the operator to what it promises."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from dask_k8s import metadata, names
+from dask_k8s.kinds.value import Manifest
+from dask_k8s.kube.client import Client
+from dask_k8s.kube.informer import Informer
+from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, NODE, POD, SERVICE
+from dask_k8s.operator import nodes
+from dask_k8s.operator.caches import slim_node
+
+OWNER = "owner"
+STUCK = timedelta(seconds=60)
+"""How long an object may be on its way out, in a cluster whose Pods end in a second."""
+
+Json = dict[str, Any]
+
+
+class Checker:
+    """One run's witness.
+
+    Parameters
+    ----------
+    allowed
+        The most workers of a group, by uid, that a write arriving now may have had in mind.
+
+    Attributes
+    ----------
+    surplus
+        Sentences on groups that had more workers than anybody had asked for.
+    after_a_crash
+        Those that had them while the writes of a process that was killed could still arrive.
+    created, gone
+        Worker Pods.
+    """
+
+    def __init__(self, client: Client, namespaces: tuple[str, ...], allowed: Callable[[str], int]) -> None:
+        self.surplus: list[str] = []
+        self.after_a_crash: list[str] = []
+        self.created = self.gone = 0
+        self._client = client
+        self._namespaces = namespaces
+        self._allowed = allowed
+        self._crash_counts_until = 0.0
+        indexes = {OWNER: _owner}
+        self.pods = [Informer(client, POD, ns, indexes=indexes, labels=names.COMPONENT) for ns in namespaces]
+        self.groups = [Informer(client, DASK_WORKER_GROUP, ns) for ns in namespaces]
+        self.clusters = [Informer(client, DASK_CLUSTER, ns) for ns in namespaces]
+        self.nodes = Informer(client, NODE)
+        for informer in self.pods:
+            informer.on(self._on_pod)
+
+    async def run(self) -> None:
+        """Watch until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for informer in (*self.pods, *self.groups, *self.clusters, self.nodes):
+                group.create_task(informer.run())
+
+    async def synced(self) -> None:
+        """Until everything has been listed."""
+        for informer in (*self.pods, *self.groups, *self.clusters, self.nodes):
+            await informer.synced.wait()
+
+    def crashed(self, seconds: float) -> None:
+        """The operator was killed: for so long its last writes are counted apart."""
+        self._crash_counts_until = time.monotonic() + seconds
+
+    def all_groups(self) -> list[Manifest]:
+        """Those that are not going."""
+        return [group for informer in self.groups for group in informer.values() if not _going(group)]
+
+    def workers(self, group: Manifest) -> list[Manifest]:
+        """The Pods of a group that count for its replicas."""
+        uid = group["metadata"]["uid"]
+        return [pod for informer in self.pods for pod in informer.by(OWNER, uid) if self._counts(pod)]
+
+    def _on_pod(self, old: Manifest | None, new: Manifest | None) -> None:
+        pod = new or old or {}
+        if pod["metadata"]["labels"].get(names.COMPONENT) != names.Component.WORKER:
+            return
+        self.created += old is None
+        self.gone += new is None
+        if new is not None and self._counts(new) and not (old is not None and self._counts(old)):
+            self._look(metadata.controller_uid(new) or "")
+
+    def _look(self, uid: str) -> None:
+        """One more worker counts: that may be one too many."""
+        there = [pod for informer in self.pods for pod in informer.by(OWNER, uid) if self._counts(pod)]
+        most = self._allowed(uid)
+        if len(there) > most:
+            group = there[0]["metadata"]["labels"].get(names.WORKER_GROUP_NAME)
+            sentence = f"{there[0]['metadata']['namespace']}/{group}: {len(there)} workers where {most} were asked for"
+            (self.after_a_crash if time.monotonic() < self._crash_counts_until else self.surplus).append(sentence)
+
+    def _counts(self, pod: Manifest) -> bool:
+        node = self.nodes.get("", pod["spec"].get("nodeName", ""))
+        marked = names.RETIRING_SINCE in (pod["metadata"].get("annotations") or {})
+        ended = pod["status"].get("phase") in ("Succeeded", "Failed")
+        leaves = node is not None and nodes.leaves(slim_node(node), pod["spec"].get("tolerations") or ())
+        return not (_going(pod) or marked or ended or leaves)
+
+    async def complaints(self) -> list[str]:
+        """What is not as it should be, now that all is quiet."""
+        return [*self._counts_are_wrong(), *self._statuses_lie(), *[each async for each in self._left_behind()]]
+
+    def _counts_are_wrong(self) -> Iterator[str]:
+        for group in self.all_groups():
+            asked, there = group["spec"]["worker"].get("replicas", 0), self.workers(group)
+            ready = [pod for pod in there if _ready(pod)]
+            if not len(there) == len(ready) == asked:
+                yield f"{_called(group)} has {len(there)} workers, {len(ready)} ready, where {asked} are asked for"
+
+    def _statuses_lie(self) -> Iterator[str]:
+        for group in self.all_groups():
+            asked, status = group["spec"]["worker"].get("replicas", 0), group.get("status") or {}
+            if status.get("observedGeneration") != group["metadata"]["generation"]:
+                yield f"{_called(group)} was not looked at since its last edit"
+            if not status.get("replicas") == status.get("readyReplicas") == asked:
+                yield f"{_called(group)} says {status.get('readyReplicas')} of {status.get('replicas')} for {asked}"
+        for cluster in [each for informer in self.clusters for each in informer.values()]:
+            if (cluster.get("status") or {}).get("phase") != "Running":
+                yield f"{_called(cluster)} says {cluster.get('status')}"
+
+    async def _left_behind(self) -> Any:
+        """Objects whose owner is gone, and such as do not go."""
+        now = datetime.now(UTC)
+        for namespace in self._namespaces:
+            lists = [
+                await self._client.list(resource, namespace, labels=labels)
+                for resource, labels in (
+                    (POD, names.COMPONENT),
+                    (SERVICE, names.COMPONENT),
+                    (DASK_WORKER_GROUP, None),
+                    (DASK_CLUSTER, None),
+                )
+            ]
+            there = [item for listing in lists for item in listing["items"]]
+            uids = {item["metadata"]["uid"] for item in there}
+            for item in there:
+                owner = metadata.controller_uid(item)
+                if owner is not None and owner not in uids:
+                    yield f"{_called(item)} outlives its owner"
+                if owner is None and names.COMPONENT in (item["metadata"].get("labels") or {}):
+                    yield f"{_called(item)} has no owner"
+                ends = item["metadata"].get("deletionTimestamp")
+                if ends is not None and now - datetime.fromisoformat(ends) > STUCK:
+                    yield f"{_called(item)} does not go"
+
+
+def _called(item: Manifest) -> str:
+    return f"{item.get('kind', 'object')} {item['metadata']['namespace']}/{item['metadata']['name']}"
+
+
+def _owner(pod: Manifest) -> list[str]:
+    uid = metadata.controller_uid(pod)
+    return [uid] if uid else []
+
+
+def _going(item: Manifest) -> bool:
+    return "deletionTimestamp" in item["metadata"]
+
+
+def _ready(pod: Manifest) -> bool:
+    conditions = pod["status"].get("conditions") or ()
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

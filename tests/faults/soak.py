@@ -1,0 +1,175 @@
+"""The soak: people, nodes and faults at random, and then a quiet minute in which everything has to be true."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import secrets
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dask_k8s.kube import credentials
+from dask_k8s.kube.client import Client
+from dask_k8s.kube.resources import NAMESPACE
+from tests.faults.chance import WRITES, Chance
+from tests.faults.checker import Checker
+from tests.faults.deeds import Deeds
+from tests.faults.operators import Candidate, candidate
+
+Json = dict[str, Any]
+
+NAMESPACES = 3
+SETTLES = 150.0
+"""Seconds after the last fault within which all has to be true: a watch that fell silent is missed after 75 s, and one
+that lost an event lists again after at most 90 s."""
+
+ARRIVES = 12.0
+"""Seconds after a process was killed in which a write of its own may still arrive, and be noticed."""
+
+LIFE = (3.0, 12.0)
+"""Seconds that a process has before it is killed."""
+
+SETTINGS = {
+    "DASK_KUBERNETES__LEASE_DURATION": "4s",
+    "DASK_KUBERNETES__TIMING__RELIST": "60s",
+    "DASK_KUBERNETES__TIMING__REFUSED_DRAIN": "2s",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """One run.
+
+    Parameters
+    ----------
+    seconds
+        Of deeds and faults.
+    quiet
+        Seconds at the end in which nothing may be written.
+    kills
+        How often the operator is killed meanwhile.
+    faults
+        Whether the API server fails, too.
+    folder
+        Where the logs go.
+    """
+
+    seconds: float
+    seed: int
+    folder: str
+    quiet: float = 60.0
+    kills: int = 0
+    faults: bool = True
+
+
+async def soak(options: Options) -> Json:
+    """Its figures; ``complaints`` says what was not as it should be. It stands in the cluster's network."""
+    async with AsyncExitStack() as stack:
+        own = await credentials.load()
+        client = await stack.enter_async_context(Client(own))
+        namespaces = await stack.enter_async_context(_namespaces(client))
+        served = [word for namespace in namespaces for word in ("--namespace", namespace)]
+        place = await stack.enter_async_context(candidate(own, Path(options.folder), "operator", served, SETTINGS))
+        checker = Checker(client, namespaces, lambda uid: place.beliefs.most(uid, time.monotonic()))
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        watching = group.create_task(checker.run())
+        await checker.synced()
+        run = Run(options, place, checker, Deeds(client, namespaces, checker, options.seed))
+        await run.shake()
+        figures = await run.ends()
+        watching.cancel()
+        return figures
+
+
+class Run:
+    """One soak, from its first deed to its last look."""
+
+    def __init__(self, options: Options, place: Candidate, checker: Checker, deeds: Deeds) -> None:
+        self._options = options
+        self._place = place
+        self._checker = checker
+        self._deeds = deeds
+        self._chance = Chance(place.faults, options.seed + 1)
+        self._random = random.Random(options.seed + 2)
+
+    async def shake(self) -> None:
+        """Deeds, faults and kills, for as long as was asked."""
+        await self._place.start()
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._deeds.run())]
+            if self._options.faults:
+                tasks.append(group.create_task(self._chance.run()))
+            killing = group.create_task(self._kills())
+            await asyncio.sleep(self._options.seconds)
+            await killing
+            for task in tasks:
+                task.cancel()
+
+    async def _kills(self) -> None:
+        for _ in range(self._options.kills):
+            await asyncio.sleep(self._random.uniform(*LIFE))
+            self._checker.crashed(ARRIVES)
+            await self._place.kill()
+            await self._place.start()
+
+    async def ends(self) -> Json:
+        """What there is once it has had its time, and then nothing is written any more."""
+        began = time.monotonic()
+        complaints = await self._checker.complaints()
+        while complaints and time.monotonic() - began < SETTLES:
+            await asyncio.sleep(1)
+            complaints = await self._checker.complaints()
+        settled = time.monotonic() - began
+        before = len(self._place.faults.requests)
+        await asyncio.sleep(self._options.quiet)
+        loud = self._writes(before)
+        shaken = self._writes(0)
+        return {
+            "seed": self._options.seed,
+            "complaints": [*self._checker.surplus, *complaints, *[f"written while quiet: {each}" for each in loud]],
+            "surplus after a crash": self._checker.after_a_crash,
+            "settled after, s": round(settled, 1),
+            "deeds": dict(self._deeds.done),
+            "faults": dict(self._chance.met),
+            "processes": self._place.starts,
+            "worker Pods": {"created": self._checker.created, "gone": self._checker.gone},
+            "writes": sum(shaken.values()) - sum(loud.values()),
+            "writes by kind": dict(shaken),
+        }
+
+    def _writes(self, since: int) -> Counter[str]:
+        requests = self._place.faults.requests[since:]
+        written = [each for each in requests if each.method in WRITES and "/leases/" not in each.path]
+        return Counter(f"{each.method} {_kind(each.path)}" for each in written)
+
+
+def _kind(path: str) -> str:
+    """The plural of what a request is about, with a subresource behind a slash."""
+    _, _, rest = path.partition("/namespaces/")
+    _, plural, *named = rest.split("/")
+    return "/".join([plural, *named[1:]])
+
+
+@asynccontextmanager
+async def _namespaces(client: Client) -> AsyncIterator[tuple[str, ...]]:
+    """Some, which go with all that is in them."""
+    prefix = f"soak-{secrets.token_hex(3)}"
+    names = tuple(f"{prefix}-{number}" for number in range(NAMESPACES))
+    for name in names:
+        await client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    try:
+        yield names
+    finally:
+        for name in names:
+            await client.delete(NAMESPACE, None, name)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(asyncio.run(soak(Options(**json.loads(sys.argv[1]))))))
