@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from dask_k8s.errors import ApiError, Missing, NoCredentials, Unreachable
+from dask_k8s.errors import ApiError, LeadershipLost, Missing, NoCredentials, Unreachable
 from dask_k8s.kinds.value import Manifest, Ref, value
 from dask_k8s.kube.about import about_object
 from dask_k8s.kube.resources import RECORDED_EVENT, Resource
@@ -155,7 +155,7 @@ class Recorder:
             series = await self._waiting.get()
             try:
                 await self._write(series)
-            except (ApiError, Unreachable, NoCredentials) as error:
+            except (ApiError, Unreachable, NoCredentials, LeadershipLost) as error:
                 self.failed += 1
                 self._forget(series)
                 of = series.sentence.about

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dask_k8s.errors import Forbidden, Missing, Unreachable
+from dask_k8s.errors import Forbidden, LeadershipLost, Missing, Unreachable
 from dask_k8s.kinds.value import Manifest, Ref
 from dask_k8s.kube.resources import Resource
 from dask_k8s.operator.engine.recorder import (
@@ -199,7 +199,9 @@ def test_a_backlog_has_a_bound() -> None:
     assert (recorder.written, recorder.dropped) == (BACKLOG + 1, 10)
 
 
-@pytest.mark.parametrize("error", [Unreachable("no route"), Forbidden(403, "Forbidden", "terminating")])
+@pytest.mark.parametrize(
+    "error", [Unreachable("no route"), Forbidden(403, "Forbidden", "terminating"), LeadershipLost("run out")]
+)
 def test_what_is_not_written_is_counted_and_can_be_told_again(error: Exception) -> None:
     """An Event is never in the way, and never retried by itself."""
 
