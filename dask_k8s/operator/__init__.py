@@ -119,7 +119,7 @@ class Operator:
             cache.on_recovery(self._queue.hurry)
         self.serving = asyncio.Event()
         self.insight = Insight(
-            client=client,
+            clients=frozenset({client, election.client}),
             caches=self.caches,
             queue=self._queue,
             loop=self.loop,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 from dask_k8s.kinds.value import value
 from dask_k8s.kube.client import Client
@@ -23,7 +24,7 @@ from dask_k8s.operator.refusals import Refusals
 class Insight:
     """The parts of an operator that count what they do. Nothing here is counted for anybody's sake: it is read."""
 
-    client: Client
+    clients: frozenset[Client]
     caches: Caches
     queue: Queue
     loop: Loop
@@ -34,6 +35,10 @@ class Insight:
     recorder: Recorder
     fence: Fence
     serving: asyncio.Event
+
+    def answers(self) -> Mapping[tuple[str, ...], int]:
+        """What the API server was asked, by verb and code; the Lease may have a client of its own."""
+        return sum((Counter(client.answers) for client in self.clients), Counter())
 
     def informers(self) -> Iterator[Informer]:
         """Those that follow something: what an operator does without where it may not look is none of them."""

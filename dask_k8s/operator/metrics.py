@@ -268,7 +268,7 @@ METRICS: tuple[Number | Duration, ...] = (
         type=Type.COUNTER,
         help="Requests to the API server, by the verb that a Role has for them and by the answer's code",
         labels=("verb", "code"),
-        read=lambda insight: insight.client.answers,
+        read=lambda insight: insight.answers(),
     ),
     Number(
         name="events_total",

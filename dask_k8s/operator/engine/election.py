@@ -153,6 +153,11 @@ class Election:
         self.about = about("Lease", namespace, name)
         self.fence = Fence()
 
+    @property
+    def client(self) -> Client:
+        """By which it asks for the Lease."""
+        return self._client
+
     async def acquire(self) -> None:
         """Wait until the Lease is ours."""
         while not await self._tried():

@@ -37,9 +37,9 @@ from dask_k8s.operator.rights import BUDGETS, DEPLOYED, EMBEDDED, NODES, OPTIONA
 from dask_k8s.settings import read
 from tests.api.conftest import ApiServer
 from tests.api.install.test_rights import kubeconfig_with, token_of
-from tests.faults.proxy import Faults
 from tests.api.operator.conftest import A_TENTH, Json, Serve, World, cluster_of, seed_autoscaler, seed_cluster, seed_job
 from tests.api.processes import kubeconfig_of
+from tests.faults.proxy import Faults
 from tests.unit.scheduler.conftest import Partner
 
 ME = "embedded-0123456789"
