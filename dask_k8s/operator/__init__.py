@@ -196,7 +196,7 @@ class Operator:
                 try:
                     await self._serve()
                 except* LeadershipLost as lost:
-                    logger.warning("No longer serving: %s", lost.exceptions[0], extra=self._election.about)
+                    logger.warning("No longer serving: %s", _first(lost), extra=self._election.about)
                 finally:
                     self.serving.clear()
         finally:
@@ -238,3 +238,11 @@ class Operator:
         self._expectations.listed(cache.kind, began)
         for key in self._controllers.all_keys():
             self._queue.add(key)
+
+
+def _first(group: BaseExceptionGroup[LeadershipLost]) -> BaseException:
+    """What was raised, without the wrappings of the task groups that it left."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
-import yaml
 
 from dask_k8s.kinds.value import value
 from tests.api.conftest import ApiServer
@@ -111,15 +110,4 @@ def own_kubeconfig(apiserver: ApiServer) -> list[str]:
 async def proxied(apiserver: ApiServer, folder: Path) -> AsyncIterator[tuple[Faults, str]]:
     """A proxy in front of the API server, and a kubeconfig that leads to it."""
     async with Faults(await apiserver.log_in()) as faults:
-        yield faults, kubeconfig_of(faults, folder)
-
-
-def kubeconfig_of(faults: Faults, folder: Path) -> str:
-    """A kubeconfig that leads to a proxy."""
-    cluster = {"name": "proxy", "cluster": {"server": faults.credentials().server}}
-    context = {"name": "proxy", "context": {"cluster": "proxy", "user": "nobody"}}
-    user = {"name": "nobody", "user": {}}
-    kubeconfig = folder / "proxy.kubeconfig"
-    content = {"clusters": [cluster], "contexts": [context], "users": [user], "current-context": "proxy"}
-    kubeconfig.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", **content}))
-    return str(kubeconfig)
+        yield faults, faults.kubeconfig(folder / "proxy.kubeconfig")

@@ -181,7 +181,7 @@ async def test_it_starts_before_the_kinds_are_there_and_goes_on_when_they_come(
             await running.says("Serving")
             running.process.send_signal(signal.SIGTERM)
             assert await running.ends() == 0
-        assert {request.headers["User-Agent"].partition("/")[0] for request in faults.requests} == {"dask-k8s"}
+        assert {request.agent.partition("/")[0] for request in faults.requests} == {"dask-k8s"}
 
 
 async def test_a_signal_ends_it_while_no_api_server_answers(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``python -m tests.faults``: the soak, its figures as JSON; it fails where there is something to complain about."""
+"""``python -m tests.faults soak`` and ``… takeovers``: figures as JSON; 1 where there is something to complain of."""
 
 from __future__ import annotations
 
@@ -9,35 +9,46 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from tests.faults.place import run
+from tests.faults import place
 from tests.faults.soak import Options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it; 1 where something was not as it should be."""
-    parser = argparse.ArgumentParser(prog="tests.faults", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--kills", type=int, default=0, help="how often the operator is killed meanwhile")
-    parser.add_argument("--no-faults", action="store_true", help="the API server is well")
-    parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
-    parser.add_argument("--folder", type=Path, help="where the logs go")
+    """Run one of them; 1 where something was not as it should be."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
+    common.add_argument("--folder", type=Path, help="where the logs go")
+    parser = argparse.ArgumentParser(prog="tests.faults")
+    parts = parser.add_subparsers(dest="part", required=True)
+    soak = parts.add_parser("soak", parents=[common], help="people, nodes and a failing API server at random")
+    soak.add_argument("--minutes", type=float, default=10)
+    soak.add_argument("--kills", type=int, default=0, help="how often the operator is killed meanwhile")
+    soak.add_argument("--no-faults", action="store_true", help="the API server is well")
+    takeovers = parts.add_parser("takeovers", parents=[common], help="two operators, of which one always leads")
+    takeovers.add_argument("--count", type=int, default=30)
     asked = parser.parse_args(arguments)
-    folder = asked.folder or Path(tempfile.mkdtemp(prefix="soak-"))
+    folder = asked.folder or Path(tempfile.mkdtemp(prefix=f"{asked.part}-"))
     folder.mkdir(parents=True, exist_ok=True)
     sys.stderr.write(f"seed {asked.seed}, logs in {folder}\n")
-    options = Options(
-        seconds=60 * asked.minutes,
-        seed=asked.seed,
-        folder=str(folder.resolve()),
-        kills=asked.kills,
-        faults=not asked.no_faults,
-    )
-    figures = run(options)
+    figures = _soak(asked, folder) if asked.part == "soak" else place.takeovers(folder, asked.count, asked.seed)
     text = json.dumps(figures, indent=1)
     (folder / "figures.json").write_text(text)
     sys.stdout.write(f"{text}\n")
     return int(bool(figures["complaints"]))
+
+
+def _soak(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    return place.soak(
+        Options(
+            seconds=60 * asked.minutes,
+            seed=asked.seed,
+            folder=str(folder.resolve()),
+            kills=asked.kills,
+            faults=not asked.no_faults,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""The cluster that is shaken: one of its own, with played nodes, which nobody else uses and which goes afterwards."""
+"""The clusters that are shaken: nobody else uses them, and they go afterwards."""
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import os
@@ -9,16 +10,21 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from dask_k8s.kube import credentials
 from devcluster import Cluster, down, up
 from tests.faults.soak import Options
+from tests.faults.takeovers import takeovers as takeovers_at
 from tests.played.playing import playing
+
+Json = dict[str, Any]
 
 INSTANCE = "faults"
 
 
-def run(options: Options) -> dict[str, Any]:
+def soak(options: Options) -> Json:
     """A soak there, from without: its figures."""
     with shaken() as cluster, playing(cluster) as play:
         argv = [sys.executable, "-m", "tests.faults.soak", json.dumps(dataclasses.asdict(options))]
@@ -28,13 +34,32 @@ def run(options: Options) -> dict[str, Any]:
         return {**json.loads(done.stdout), "workers that went undrained": len(undrained)}
 
 
+def takeovers(folder: Path, count: int, seed: int) -> Json:
+    """Take-overs at an API server alone: their figures."""
+    cluster = up("api", INSTANCE)
+    try:
+        _install(cluster)
+
+        async def play() -> Json:
+            own = await credentials.from_kubeconfig(str(cluster.kubeconfig))
+            return await takeovers_at(own, folder, count, seed)
+
+        return asyncio.run(play())
+    finally:
+        down("api", INSTANCE)
+
+
 @contextmanager
 def shaken() -> Iterator[Cluster]:
     """It has Dask's kinds, and no operator yet."""
     cluster = up("scale", INSTANCE)
     try:
-        argv = [sys.executable, "-m", "dask", "k8s", "install", "--crds-only"]
-        subprocess.run(argv, env={**os.environ, **cluster.environment()}, check=True, stdout=sys.stderr)
+        _install(cluster)
         yield cluster
     finally:
         down("scale", INSTANCE)
+
+
+def _install(cluster: Cluster) -> None:
+    argv = [sys.executable, "-m", "dask", "k8s", "install", "--crds-only"]
+    subprocess.run(argv, env={**os.environ, **cluster.environment()}, check=True, stdout=sys.stderr)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,7 +27,33 @@ LineTrouble = Callable[[web.Request, bytes], Iterable[bytes]]
 Seen = Callable[[web.Request, bytes], None]
 """Told of each answer to a read and of each line of a watch, as the far side gets it."""
 
+Passed = Callable[["Met", bytes, int], None]
+"""Told of each write that the API server has answered: what it was and when it was passed on, its body, the status."""
+
 KEPT = ("Content-Type", "Accept", "User-Agent")
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """A request that came by.
+
+    Parameters
+    ----------
+    at
+        When, by the monotonic clock.
+    """
+
+    at: float
+    method: str
+    path: str
+    query: Mapping[str, str]
+    agent: str
+
+    @classmethod
+    def now(cls, request: web.Request) -> Met:
+        """What is kept of one that is here."""
+        agent = request.headers.get("User-Agent", "")
+        return cls(time.monotonic(), request.method, request.path, dict(request.query), agent)
 
 
 class Faults:
@@ -44,7 +72,9 @@ class Faults:
     requests
         All that were met, in their order.
     seen
-        Told of what passes.
+        Told of what passes to the far side.
+    passed
+        Told of writes.
 
     Parameters
     ----------
@@ -57,8 +87,9 @@ class Faults:
         self.trouble: Trouble | None = None
         self.lines: LineTrouble | None = None
         self.silent = False
-        self.requests: list[web.Request] = []
+        self.requests: list[Met] = []
         self.seen: Seen = lambda request, body: None
+        self.passed: Passed = lambda met, body, status: None
         self.refreshed = 0
         self.token = ""
         self._upstream = upstream
@@ -170,7 +201,7 @@ class Faults:
         self.token = f"token-{self.refreshed}"
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        self.requests.append(request)
+        self.requests.append(Met.now(request))
         await self._flows.wait()
         answer = await self.trouble(request) if self.trouble else None
         answer = answer or await self.pass_on(request)
@@ -181,11 +212,13 @@ class Faults:
         """What the real API server says."""
         assert self._session is not None
         kept = {key: text for key, text in request.headers.items() if key in KEPT}
+        sent = await request.read()
+        met = Met.now(request)
         try:
             async with self._session.request(
                 request.method,
                 self._upstream.server + request.path_qs,
-                data=await request.read() or None,
+                data=sent or None,
                 headers={**kept, **await self._upstream.headers()},
                 timeout=aiohttp.ClientTimeout(total=None),
             ) as upstream:
@@ -193,7 +226,9 @@ class Faults:
                     return await self._pass_watch_on(request, upstream)
                 passed = {key: upstream.headers[key] for key in ("Retry-After", "Warning") if key in upstream.headers}
                 body = await upstream.read()
-                if request.method == "GET" and upstream.status == 200:
+                if request.method != "GET":
+                    self.passed(met, sent, upstream.status)
+                elif upstream.status == 200:
                     self.seen(request, body)
                 return web.Response(
                     status=upstream.status, body=body, headers=passed, content_type=upstream.content_type

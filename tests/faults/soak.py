@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dask_k8s.kube import credentials
+from dask_k8s.kube import calls, credentials
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import NAMESPACE
 from tests.faults.chance import WRITES, Chance
 from tests.faults.checker import Checker
 from tests.faults.deeds import Deeds
 from tests.faults.operators import Candidate, candidate
+from tests.faults.referee import LEASES, QUESTIONS
 
 Json = dict[str, Any]
 
@@ -37,7 +38,7 @@ LIFE = (3.0, 12.0)
 """Seconds that a process has before it is killed."""
 
 SETTINGS = {
-    "DASK_KUBERNETES__LEASE_DURATION": "4s",
+    "DASK_KUBERNETES__LEASE_DURATION": "6s",
     "DASK_KUBERNETES__TIMING__RELIST": "60s",
     "DASK_KUBERNETES__TIMING__REFUSED_DRAIN": "2s",
 }
@@ -145,16 +146,10 @@ class Run:
         }
 
     def _writes(self, since: int) -> Counter[str]:
-        requests = self._place.faults.requests[since:]
-        written = [each for each in requests if each.method in WRITES and "/leases/" not in each.path]
-        return Counter(f"{each.method} {_kind(each.path)}" for each in written)
-
-
-def _kind(path: str) -> str:
-    """The plural of what a request is about, with a subresource behind a slash."""
-    _, _, rest = path.partition("/namespaces/")
-    _, plural, *named = rest.split("/")
-    return "/".join([plural, *named[1:]])
+        met = [
+            calls.of(each.method, each.path) for each in self._place.faults.requests[since:] if each.method in WRITES
+        ]
+        return Counter(f"{call.verb} {call.resource}" for call in met if call.resource not in (LEASES, QUESTIONS))
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.informer import CHUNK, Informer
 from dask_k8s.kube.resources import CONFIG_MAP, CUSTOM_RESOURCE_DEFINITION, Resource
-from tests.faults.proxy import Faults, only, says
+from tests.faults.proxy import Faults, Met, only, says
 
 MINE = "example.org/mine"
 
@@ -81,7 +81,7 @@ async def follower(faults: Faults, through: Client, namespace: str) -> AsyncIter
         yield follower
 
 
-def is_watch(request: web.Request) -> bool:
+def is_watch(request: web.Request | Met) -> bool:
     return "watch" in request.query
 
 

@@ -38,8 +38,7 @@ from dask_k8s.settings import read
 from tests.api.conftest import ApiServer
 from tests.api.install.test_rights import kubeconfig_with, token_of
 from tests.api.operator.conftest import A_TENTH, Json, Serve, World, cluster_of, seed_autoscaler, seed_cluster, seed_job
-from tests.api.processes import kubeconfig_of
-from tests.faults.proxy import Faults
+from tests.faults.proxy import Faults, Met
 from tests.unit.scheduler.conftest import Partner
 
 ME = "embedded-0123456789"
@@ -78,7 +77,7 @@ class Account:
         return answer
 
 
-def _call(request: web.Request) -> Call:
+def _call(request: web.Request | Met) -> Call:
     return calls.of(request.method, request.path, watch="watch" in request.query)
 
 
@@ -167,7 +166,7 @@ async def test_an_embedded_operator_asks_for_what_a_person_is_told_to_have(
             await comes_to_ask(world, seen, granted(*RIGHTS, BUDGETS) - granted(DELETES_CLUSTERS))
             await world.client.patch(DASK_CLUSTER, world.namespace, "simple", {"spec": {"idleTimeout": 1}})
             await world.is_gone(DASK_CLUSTER, "simple")
-        monkeypatch.setenv("KUBECONFIG", kubeconfig_of(faults, tmp_path))
+        monkeypatch.setenv("KUBECONFIG", faults.kubeconfig(tmp_path / "proxy.kubeconfig"))
         another = Embedded(namespace=world.namespace, cluster="other", identity=f"{ME}0", settings=read())
         await another.start()
         await another.stop()
