@@ -18,6 +18,7 @@ from dask_k8s.kinds.value import Manifest, value
 from dask_k8s.kube import credentials
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import CUSTOM_RESOURCE_DEFINITION, NAMESPACE, named
+from tests.faults.proxy import Faults
 
 CRDS = Path(__file__).parents[2] / "crds"
 
@@ -69,6 +70,20 @@ def alone(lock: Path) -> Iterator[None]:
 async def client(apiserver: ApiServer) -> AsyncIterator[Client]:
     """A client with all rights."""
     async with Client(await apiserver.log_in()) as client:
+        yield client
+
+
+@pytest.fixture
+async def faults(apiserver: ApiServer) -> AsyncIterator[Faults]:
+    """A proxy in front of the API server, for what a network and a busy server do."""
+    async with Faults(await apiserver.log_in()) as faults:
+        yield faults
+
+
+@pytest.fixture
+async def through(faults: Faults) -> AsyncIterator[Client]:
+    """A client on the far side of the proxy."""
+    async with Client(faults.credentials()) as client:
         yield client
 
 

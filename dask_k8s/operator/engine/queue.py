@@ -54,6 +54,7 @@ class Queue:
         self._later: list[tuple[float, Key]] = []
         self._when: dict[Key, float] = {}
         self._failures: dict[Key, int] = {}
+        self._held: dict[Key, float] = {}
         self._due_since: dict[Key, float] = {}
         self._wake = asyncio.Event()
         self.adds = 0
@@ -90,7 +91,14 @@ class Queue:
             self._wake.set()
 
     def add_failed(self, key: Key, longest: float = LONGEST_BACKOFF, soonest: float = 0.0) -> int:
-        """The key comes back, later with every failure in a row, after so many seconds at most and at least.
+        """The key comes back, later with every failure in a row.
+
+        Parameters
+        ----------
+        longest
+            Seconds at most.
+        soonest
+            Seconds at least, whatever happens meanwhile: a server has asked for them.
 
         Returns which failure in a row this is.
         """
@@ -99,6 +107,8 @@ class Queue:
         self.retries += 1
         backoff: float = min(longest, FIRST_BACKOFF * 2 ** min(failures, 20))
         spread = self._jitter() / 2
+        if soonest:
+            self._held[key] = self._clock() + soonest
         self.add_after(key, max(soonest * (1 + spread), backoff * (0.75 + spread)))
         return failures + 1
 
@@ -128,6 +138,11 @@ class Queue:
             self._enqueue(key)
 
     def _enqueue(self, key: Key) -> None:
+        if self._held.get(key, float("-inf")) > (now := self._clock()):
+            self._dirty.discard(key)
+            self.add_after(key, self._held[key] - now)
+            return
+        self._held.pop(key, None)
         waiting = self._ready.get(key.namespace)
         if waiting is None:
             waiting = self._ready[key.namespace] = deque()

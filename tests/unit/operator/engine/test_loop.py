@@ -190,8 +190,9 @@ def test_a_bug_is_told_with_its_traceback_and_the_expected_without(
     assert vars(record)["k8s_ref"] == about
 
 
-def test_what_keeps_failing_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Until it has succeeded: the rest is for whoever looks for bugs."""
+@pytest.mark.parametrize(("error", "told"), [(Unavailable(503, "", "busy"), 1), (Unreachable("no route"), 0)])
+def test_what_keeps_failing_is_told_once(error: Exception, told: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Until it has succeeded; that nobody answers at all is told by the caches, once for all keys."""
     caplog.set_level(logging.INFO)
-    times_of([Unreachable("no route")] * 5)
-    assert len(caplog.records) == 1
+    times_of([error] * 5)
+    assert len(caplog.records) == told

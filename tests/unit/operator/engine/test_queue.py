@@ -330,3 +330,23 @@ def test_a_busy_server_is_given_the_time_that_it_asked_for() -> None:
         assert await due(queue) == [B]
 
     virtual_time.run(main())
+
+
+def test_events_do_not_shorten_the_time_that_a_server_asked_for() -> None:
+    """Nor does one that comes while the key is worked on; after it all is as ever."""
+
+    async def main() -> None:
+        queue = Queue(jitter=lambda: 0.0)
+        queue.add(A)
+        await queue.get()
+        queue.add(A)
+        queue.add_failed(A, soonest=10)
+        queue.done(A)
+        queue.add(A)
+        assert await due(queue) == []
+        await asyncio.sleep(10.1)
+        assert await due(queue) == [A]
+        queue.add(A)
+        assert await due(queue) == [A]
+
+    virtual_time.run(main())

@@ -1,0 +1,239 @@
+"""What the operator does when the API server, or what lies between, does something wrong: one fault at a time.
+
+All of them at once, by chance, are the soak's (``tests/faults``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from aiohttp import web
+
+from dask_k8s.kube.client import Client
+from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, NAMESPACE
+from tests.api.operator.conftest import Serve, World, seed_cluster
+from tests.faults.proxy import Faults, Met, only, says
+
+
+def makes_a_pod(request: web.Request | Met) -> bool:
+    return request.method == "POST" and request.path.endswith("/pods")
+
+
+def made(faults: Faults) -> int:
+    """How often the operator has asked for a Pod."""
+    return sum(map(makes_a_pod, faults.requests))
+
+
+def without(plural: str) -> Callable[[web.Request, bytes], list[bytes]]:
+    """Passes on what watches tell, but for those of one kind."""
+    return lambda request, line: [] if request.path.endswith(plural) else [line]
+
+
+async def quiet(faults: Faults, seconds: float = 2.0) -> None:
+    """Returns once nothing but the Lease has been asked for in so many seconds."""
+    async with asyncio.timeout(30):
+        while True:
+            before = len(faults.requests)
+            await asyncio.sleep(seconds)
+            if all("/leases" in met.path for met in faults.requests[before:]):
+                return
+
+
+async def test_a_lost_reply_makes_no_second_pod(world: World, serve: Serve, faults: Faults, through: Client) -> None:
+    """The first five Pods are made, and nobody hears of it: they are asked for again under their names."""
+    left = 5
+
+    async def loses(request: web.Request) -> web.StreamResponse | None:
+        nonlocal left
+        left -= 1
+        return await faults.loses_reply(request) if left >= 0 else None
+
+    async with serve(client=through):
+        await world.make(seed_cluster())
+        await world.workers(2)
+        faults.trouble = only(makes_a_pod, loses)
+        await world.scale(8)
+        await world.workers(8)
+        await quiet(faults)
+        assert len(await world.pods()) == 8
+
+
+async def test_a_pod_that_no_event_tells_of_is_not_made_twice(
+    world: World, serve: Serve, faults: Faults, through: Client
+) -> None:
+    """What was written and not yet seen counts: here nothing is seen, until a list is asked for."""
+    async with serve(client=through):
+        await world.make(seed_cluster())
+        await world.workers(2)
+        faults.lines = without("/pods")
+        await world.scale(5)
+        await world.workers(5)
+        await world.scale(6)
+        await world.workers(6)
+        await world.until(lambda: tells(world, 6), "a list has found them")
+        assert len(await world.pods()) == 6
+        assert made(faults) == 7  # with the scheduler's
+
+
+async def tells(world: World, replicas: int) -> bool:
+    return bool((await world.group())["status"]["replicas"] == replicas)
+
+
+async def test_a_full_quota_is_no_hot_loop(world: World, serve: Serve, faults: Faults, through: Client) -> None:
+    """Forty workers are asked for where two more may be: few requests are refused, and the condition says by what."""
+    async with serve(client=through):
+        await world.make(seed_cluster())
+        await world.workers(2)
+        before, left = made(faults), 2
+
+        async def full(request: web.Request) -> web.StreamResponse | None:
+            nonlocal left
+            left -= 1
+            return None if left >= 0 else web.json_response(FULL, status=403)
+
+        faults.trouble = only(makes_a_pod, full)
+        await world.scale(40)
+        told = await world.condition("Degraded", status="True", reason="Forbidden", group="simple-default")
+        assert "exceeded quota: small" in told["message"]
+        assert len(await world.pods()) == 4
+        assert made(faults) - before <= 1 + 2 + 1, "one, two of which one is refused, and one more attempt at most"
+
+
+FULL = {
+    "kind": "Status",
+    "status": "Failure",
+    "code": 403,
+    "reason": "Forbidden",
+    "message": 'pods "simple-default-worker" is forbidden: exceeded quota: small, requested: pods=1, limited: pods=5',
+}
+
+
+async def test_an_api_server_that_was_away_is_caught_up_with(
+    world: World, serve: Serve, faults: Faults, through: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was asked for meanwhile is there seconds after its return; the log says once that it is away."""
+    caplog.set_level(logging.INFO, logger="dask_k8s")
+    async with serve(client=through):
+        await world.make(seed_cluster())
+        await world.workers(2)
+        caplog.clear()
+
+        async def nobody(request: web.Request) -> web.StreamResponse:
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response(status=502)
+
+        faults.trouble = nobody
+        faults.cut()
+        await world.scale(4)
+        await asyncio.sleep(12)
+        said = [record.message for record in caplog.records if record.levelno >= logging.INFO]
+        assert len(said) == len(set(said)), "nothing is said twice"
+        assert len(said) <= 12, "a line for the Lease, and one for each kind of object"
+        faults.trouble = None
+        await world.until(lambda: count(world, 4), "four workers", within=8)
+
+
+async def count(world: World, workers: int) -> bool:
+    return len(await world.pods()) == workers
+
+
+async def test_a_busy_api_server_gets_the_time_that_it_asks_for(
+    world: World, serve: Serve, faults: Faults, through: Client
+) -> None:
+    """A 429 that names two seconds is no reason to ask again after 50 ms."""
+    async with serve(client=through):
+        await world.make(seed_cluster())
+        await world.workers(2)
+        before = made(faults)
+        busy = says(429, json.dumps(TOO_MANY).encode(), headers={"Retry-After": "2"})
+        faults.trouble = only(makes_a_pod, busy)
+        await world.scale(3)
+        await world.workers(3)
+        first, second = [met.at for met in faults.requests if makes_a_pod(met)][before:]
+        assert second - first >= 2
+
+
+TOO_MANY = {"kind": "Status", "status": "Failure", "code": 429, "reason": "TooManyRequests", "message": "too many"}
+
+
+async def test_a_namespace_that_goes_is_left_alone(world: World, serve: Serve, faults: Faults, through: Client) -> None:
+    """Its API server refuses every new object: that is tried less and less often, and keeps nobody else waiting."""
+    async with serve(client=through):
+        await world.make(seed_cluster())
+        await world.workers(2)
+        await world.client.delete(NAMESPACE, None, world.namespace)
+        await world.scale(4)
+        await world.condition("Degraded", status="True", reason="Forbidden", group="simple-default")
+        before = made(faults)
+        await asyncio.sleep(5)
+        assert made(faults) - before <= 2
+
+
+async def test_a_cluster_that_waits_for_its_children_gets_no_new_ones(
+    world: World, serve: Serve, faults: Faults, through: Client
+) -> None:
+    """Deleted in the foreground it stays until they are gone: none of them is made anew meanwhile."""
+    async with serve(client=through):
+        await world.make(seed_cluster())
+        pods = await world.workers(2)
+        before = made(faults)
+        await world.client.delete(DASK_CLUSTER, world.namespace, "simple", propagation="Foreground")
+        assert "deletionTimestamp" in (await world.cluster())["metadata"]
+        for pod in (*pods, *await world.pods("scheduler")):
+            await world.removed(pod)
+        await world.client.delete(DASK_WORKER_GROUP, world.namespace, "simple-default")
+        await quiet(faults)
+        assert made(faults) == before
+        assert await world.pods() == []
+
+
+async def test_a_write_that_is_never_answered_holds_up_no_other_key(
+    world: World, serve: Serve, faults: Faults, through: Client
+) -> None:
+    """It is given up after five seconds; another cluster does not notice."""
+
+    async def freezes(request: web.Request) -> web.StreamResponse | None:
+        if makes_a_pod(request) and b'"simple-default"' in await request.read():
+            await asyncio.sleep(3600)
+        return None
+
+    async with serve(client=through):
+        faults.trouble = freezes
+        await world.make(seed_cluster())
+        other = seed_cluster()
+        began = datetime.now(UTC)
+        await world.make({**other, "metadata": {**other["metadata"], "name": "other"}})
+        await world.workers(2)
+        assert datetime.now(UTC) - began < timedelta(seconds=5)
+        faults.trouble = None
+        await world.workers(4)
+
+
+async def test_kinds_that_were_removed_and_come_back_are_served_again(
+    world: World, serve: Serve, faults: Faults, through: Client
+) -> None:
+    """To the operator a kind that is gone is a 404; what it knew of it is gone, too, and no Pod is touched for that."""
+
+    def of_groups(request: web.Request) -> bool:
+        return "/daskworkergroups" in request.path
+
+    async with serve(client=through) as operator:
+        await world.make(seed_cluster())
+        await world.workers(2)
+        faults.trouble = only(of_groups, says(404, b"404 page not found", times=10**6))
+        faults.cut()
+        await world.until(lambda: is_missed(operator.caches.troubles()), "the trouble is known")
+        assert len(await world.pods()) == 2
+        faults.trouble = None
+        await world.scale(3)
+        await world.workers(3)
+
+
+async def is_missed(troubles: Iterable[str]) -> bool:
+    return any("is its CRD installed?" in trouble for trouble in troubles)
