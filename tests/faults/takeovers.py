@@ -72,7 +72,7 @@ class Match:
         took: defaultdict[str, list[float]] = defaultdict(list)
         await self._make_a_cluster()
         for place in self._places.values():
-            await place.start()
+            await self._starts(place)
         async with asyncio.TaskGroup() as group:
             scaling = group.create_task(self._scale())
             await self._until(lambda: self._referee.first_write_after(0.0, self._referee.leader), "the first leader")
@@ -118,8 +118,14 @@ class Match:
             case "cut off":
                 place.faults.frozen = False
             case _:
-                await place.start()
+                await self._starts(place)
         await asyncio.sleep(self._chance.uniform(3, 6))
+
+    async def _starts(self, place: Candidate) -> None:
+        """Returns once it has looked at the Lease: its patience with the holder counts from then."""
+        before = len(place.faults.requests)
+        await place.start()
+        await self._until(lambda: any("/leases/" in met.path for met in place.faults.requests[before:]), "it looks")
 
     async def _make_a_cluster(self) -> None:
         cluster = make_cluster()

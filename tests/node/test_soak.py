@@ -1,4 +1,4 @@
-"""A minute of the soak: people, nodes, kills and a failing API server; ``python -m tests.faults soak`` goes on longer."""
+"""A minute of the soak: people, nodes, kills and a failing API server. ``python -m tests.faults soak`` goes on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.faults.soak import Options
 
 @pytest.mark.timeout(600)
 def test_a_minute_of_everything_ends_in_the_true_state(tmp_path: Path) -> None:
-    """Never more workers than were asked for, in the end exactly so many, true statuses, nothing left, and then quiet."""
+    """Never more workers than were asked for, in the end exactly so many, true statuses, no rest, and then quiet."""
     seed = time.time_ns() % 1_000_000
     figures = place.soak(Options(seconds=60, seed=seed, folder=str(tmp_path), quiet=15, kills=2))
     assert figures["complaints"] == [], figures

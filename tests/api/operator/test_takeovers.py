@@ -17,7 +17,7 @@ WITHIN = {"killed": 20.0, "frozen": 20.0, "cut off": 20.0, "asked to end": 5.0}
 @pytest.mark.timeout(400)
 @pytest.mark.usefixtures("crds")
 async def test_the_other_takes_over_and_only_one_writes(apiserver: ApiServer, tmp_path: Path) -> None:
-    """Killed, frozen and woken up again, cut off, and asked to end. ``python -m tests.faults takeovers`` does thirty."""
+    """Killed, frozen and woken up again, cut off, asked to end; ``python -m tests.faults takeovers`` does thirty."""
     figures = await takeovers(await apiserver.log_in(), tmp_path, len(MANNERS), time.time_ns() % 1_000_000)
     assert figures["complaints"] == [], figures
     took = figures["seconds until the other wrote"]
