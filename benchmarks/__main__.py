@@ -6,13 +6,18 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks import burst, idle, shrink, start
+from benchmarks import burst, idle, scale, shrink, start
 
 PARTS: Mapping[str, Callable[[int | None], None]] = {
     "start": start.main,
     "shrink": shrink.main,
     "burst": burst.main,
     "idle": idle.main,
+    "scale": scale.create,
+    "growth": scale.growth,
+    "restart": scale.restart,
+    "fairness": scale.fairness,
+    "many": scale.many,
 }
 
 

@@ -33,3 +33,23 @@ def steps(path: Path, series: Mapping[str, Sequence[Sequence[float]]]) -> None:
         panel.legend(loc="upper right", fontsize="small")
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
+
+
+def growth(path: Path, points: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+    """Seconds over numbers, both logarithmic, a line for each subject."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = path.stem  # the same figures make the same file
+    from matplotlib import pyplot
+
+    figure = pyplot.figure(figsize=(7, 4))
+    panel = figure.add_subplot()
+    for subject, line in points.items():
+        panel.loglog(*zip(*line, strict=True), marker="o", label=subject)
+    panel.set_xlabel("worker Pods")
+    panel.set_ylabel("seconds until all exist")
+    panel.grid(visible=True, which="major", linestyle=":")
+    panel.legend()
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})

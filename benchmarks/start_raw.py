@@ -30,9 +30,15 @@ from dask_k8s.manifests.worker_group import default_group
 
 def objects(name: str, namespace: str, image: str, n_workers: int = 2) -> list[dict[str, Any]]:
     """What the operator would make, ready to be POSTed."""
-    cluster = Cluster.from_manifest(_read(make_cluster_spec(name, image, n_workers=n_workers), namespace))
+    return objects_of(make_cluster_spec(name, image, n_workers=n_workers), namespace)
+
+
+def objects_of(manifest: Manifest, namespace: str) -> list[dict[str, Any]]:
+    """The Service, the scheduler and the workers of a DaskCluster."""
+    cluster = Cluster.from_manifest(_read(manifest, namespace))
     group = WorkerGroup.from_manifest(_read(default_group(cluster), namespace))
-    workers = [worker_pod(group, names.worker(group.head.ref.name, name, index)) for index in range(n_workers)]
+    name, count = group.head.ref.name, group.worker.replicas
+    workers = [worker_pod(group, names.worker(name, cluster.head.ref.name, index)) for index in range(count)]
     return [_unowned(each) for each in (scheduler_service(cluster), scheduler_pod(cluster), *workers)]
 
 
