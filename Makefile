@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 endif
 
 .DEFAULT_GOAL = help
-.PHONY: help cluster demo test bench down
+.PHONY: help cluster demo test soak bench down
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
@@ -21,6 +21,9 @@ demo: .venv/synced ## see a Dask cluster come, work and go; on a cluster of your
 
 test: .venv/synced ## run all checks and tests
 	@$(PYTHON) -m tests
+
+soak: .venv/synced ## shake the operator for MINUTES=10 with a failing API server, on played nodes; root
+	@$(PYTHON) -m tests.faults soak --minutes $(or $(MINUTES),10)
 
 bench: .venv/synced ## measure against the raw limit of this machine
 	@$(PYTHON) -m benchmarks

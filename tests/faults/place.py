@@ -17,7 +17,7 @@ from dask_k8s.kube import credentials
 from devcluster import Cluster, down, up
 from tests.faults.soak import Options
 from tests.faults.takeovers import takeovers as takeovers_at
-from tests.played.playing import playing
+from tests.played.playing import Play, playing
 
 Json = dict[str, Any]
 
@@ -30,8 +30,19 @@ def soak(options: Options) -> Json:
         argv = [sys.executable, "-m", "tests.faults.soak", json.dumps(dataclasses.asdict(options))]
         environment = {**os.environ, **cluster.environment()}
         done = subprocess.run(cluster.inside(argv), env=environment, check=True, stdout=subprocess.PIPE)
-        undrained = [line for line in play.lines() if line["what"] == "undrained"]
-        return {**json.loads(done.stdout), "workers that went undrained": len(undrained)}
+        figures = json.loads(done.stdout)
+        deleted = set(figures.pop("deleted by the operator"))
+        cut_off = deleted.intersection(_undrained(play))
+        complaints = [f"{pod} was deleted before its worker was drained" for pod in sorted(cut_off)]
+        return {**figures, "complaints": [*figures["complaints"], *complaints], "Pods deleted": len(deleted)}
+
+
+def _undrained(play: Play) -> Iterator[str]:
+    """The Pods that went while their worker was in service, whoever deleted them."""
+    for line in play.lines():
+        if line["what"] == "undrained":
+            namespace, _, _ = line["cluster"].partition("/")
+            yield f"{namespace}/{line['worker']}"
 
 
 def takeovers(folder: Path, count: int, seed: int) -> Json:

@@ -143,7 +143,13 @@ class Run:
             "worker Pods": {"created": self._checker.created, "gone": self._checker.gone},
             "writes": sum(shaken.values()) - sum(loud.values()),
             "writes by kind": dict(shaken),
+            "deleted by the operator": sorted(self._deleted()),
         }
+
+    def _deleted(self) -> set[str]:
+        """The Pods, as ``namespace/name``, that it wanted to have deleted."""
+        deletions = [met for met in self._place.faults.requests if met.method == "DELETE" and "/pods/" in met.path]
+        return {met.path.removeprefix("/api/v1/namespaces/").replace("/pods/", "/") for met in deletions}
 
     def _writes(self, since: int) -> Counter[str]:
         met = [
