@@ -49,6 +49,19 @@ async def end(worker):
 
 _EXITS = "atexit._run_exitfuncs(), sys.stdout.flush(), sys.stderr.flush(), os._exit(0)"
 
+_SCHEDULER_IS_GONE = """\
+async def scheduler_is_gone(node):
+    try:
+        host, port = get_address_host_port(node.scheduler.addr)
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), 1)
+        writer.close()
+    except ConnectionRefusedError:
+        return True
+    except (OSError, ValueError, asyncio.TimeoutError):
+        pass
+    return False
+"""
+
 _NANNY = """\
 # dask-k8s: waits for the scheduler; on SIGTERM this worker's data goes to the others
 import asyncio, dask, logging, os, signal
@@ -58,21 +71,11 @@ log = logging.getLogger("distributed.nanny")
 async def reach_scheduler(nanny):
     comm = await asyncio.wait_for(connect(nanny.scheduler.addr, timeout=1, **nanny.connection_args), 2)
     await comm.close()
-async def scheduler_is_gone(nanny):
+{scheduler_is_gone}async def is_known(nanny):
     try:
-        host, port = get_address_host_port(nanny.scheduler.addr)
-        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), 1)
-        writer.close()
-    except ConnectionRefusedError:
-        return True
-    except (OSError, ValueError, asyncio.TimeoutError):
-        pass
-    return False
-async def is_known(nanny):
-    try:
-        return await asyncio.wait_for(nanny.scheduler.ncores(workers=[nanny.worker_address]), 1)
+        return await asyncio.wait_for(nanny.scheduler.ncores(workers=[nanny.worker_address]), 5)
     except (OSError, asyncio.TimeoutError):
-        return False
+        return True
 def is_starting(nanny):
     return nanny.process.status.name in ("init", "starting")
 async def dask_setup(nanny):
@@ -112,22 +115,30 @@ async def dask_teardown(nanny):
         os.kill(pid, signal.SIGSTOP)
     else:
         who = {{"workers": [nanny.worker_address]}}
-    leaving = asyncio.ensure_future(nanny.scheduler.retire_workers(close_workers=False, remove=True, **who))
-    while now() < end:
+    def begin():
+        return asyncio.ensure_future(nanny.scheduler.retire_workers(close_workers=False, remove=True, **who))
+    leaving, handed_over, why = begin(), False, "it took longer than {limit} s"
+    while now() < end and nanny.is_alive():
         step += 1
         await asyncio.wait([leaving], timeout=0.2)
-        if leaving.done() or not nanny.is_alive():
-            break
+        if leaving.done():
+            failed = leaving.exception()
+            if failed is None and (starting or leaving.result() or not await is_known(nanny)):
+                handed_over = True
+                break
+            why = repr(failed) if failed else "no other worker can take it"
+            if starting or (failed and await scheduler_is_gone(nanny)):
+                break
+            log.info("Data is not handed over yet: %s", why)
+            await asyncio.sleep(2)
+            leaving = begin()
         if starting and step == 5 and nanny.process.pid == pid:
             os.kill(pid, signal.SIGCONT)
         if step % 25 == 6 and await scheduler_is_gone(nanny):
+            why = "the scheduler is gone"
             break
-    if not leaving.done() and nanny.is_alive():
-        log.warning("Data was not handed over in whole: it took longer than {limit} s, or the scheduler is gone")
-    elif not leaving.done() or leaving.exception() is not None:
-        log.warning("Data was not handed over: the scheduler does not answer")
-    elif not starting and not leaving.result() and await is_known(nanny):
-        log.warning("Data was not handed over: no other worker can take it")
+    if not handed_over and nanny.is_alive():
+        log.warning("Data was not handed over in whole: %s", why)
     leaving.cancel()
     if starting and nanny.is_alive():
         process = nanny.process.process
@@ -138,9 +149,10 @@ async def dask_teardown(nanny):
 _WORKER = """\
 # dask-k8s: on SIGTERM this worker's data goes to the others
 import asyncio, atexit, dask, logging, os, signal, sys
+from distributed.comm.addressing import get_address_host_port
 from distributed.preloading import process_preloads
 log = logging.getLogger("distributed.worker")
-{own_preloads}
+{scheduler_is_gone}{own_preloads}
 async def dask_setup(worker):
     for text in own_preloads():
         loaded.extend(process_preloads(worker, text, [], file_dir=worker.local_directory))
@@ -149,15 +161,24 @@ async def dask_setup(worker):
     tasks = []
     async def leave():
         joined = worker.status.name != "init"
-        try:
-            moved = await asyncio.wait_for(worker.scheduler.retire_workers(
-                workers=[worker.address], close_workers=False, remove=True), {limit} if joined else 2)
-            if joined and not moved and await asyncio.wait_for(
-                    worker.scheduler.ncores(workers=[worker.address]), 1):
-                log.warning("Data was not handed over: no other worker can take it")
-        except (OSError, asyncio.TimeoutError) as error:
-            if joined:
-                log.warning("Data was not handed over: %r", error)
+        end = asyncio.get_running_loop().time() + ({limit} if joined else 2)
+        while True:
+            left = max(0, end - asyncio.get_running_loop().time())
+            try:
+                if await asyncio.wait_for(worker.scheduler.retire_workers(
+                        workers=[worker.address], close_workers=False, remove=True), left):
+                    break
+                if not joined or not await asyncio.wait_for(worker.scheduler.ncores(workers=[worker.address]), 5):
+                    break
+                why = "no other worker can take it"
+            except (OSError, asyncio.TimeoutError) as error:
+                why = repr(error)
+            if left <= 2 or not joined or await scheduler_is_gone(worker):
+                if joined:
+                    log.warning("Data was not handed over in whole: %s", why)
+                break
+            log.info("Data is not handed over yet: %s", why)
+            await asyncio.sleep(2)
         if not joined:
             raise SystemExit(0)
         await worker.close(reason="sigterm")
@@ -191,7 +212,9 @@ def time_limit(grace: int) -> int:
 
 def of_nanny(limit: int) -> str:
     """The text for ``--preload-nanny``."""
-    return _NANNY.format(of_its_worker=_OF_ITS_WORKER.format(exits=_EXITS), limit=limit)
+    return _NANNY.format(
+        scheduler_is_gone=_SCHEDULER_IS_GONE, of_its_worker=_OF_ITS_WORKER.format(exits=_EXITS), limit=limit
+    )
 
 
 def of_worker(limit: int, *, load_configured: bool) -> str:
@@ -203,4 +226,4 @@ def of_worker(limit: int, *, load_configured: bool) -> str:
         Whether the configuration's preloads would have been loaded without this one.
     """
     own_preloads = _CONFIGURED_PRELOADS if load_configured else _NO_PRELOADS
-    return _WORKER.format(own_preloads=own_preloads, exits=_EXITS, limit=limit)
+    return _WORKER.format(scheduler_is_gone=_SCHEDULER_IS_GONE, own_preloads=own_preloads, exits=_EXITS, limit=limit)

@@ -311,3 +311,20 @@ def test_a_dead_scheduler_keeps_no_worker_from_ending(alone: Processes, golden: 
         worker.wait(15)
     except subprocess.TimeoutExpired:
         pytest.fail(f"It still runs:\n{alone.log('victim')}", pytrace=False)
+
+
+@pytest.mark.parametrize("golden", GOLDEN.values(), ids=GOLDEN)
+def test_data_waits_for_a_worker_that_can_take_it(alone: Processes, golden: str) -> None:
+    """All others are gone, or full, as where one is replaced: it is asked again until somebody can take it."""
+    alone.scheduler()
+    victim = alone.worker(golden, "victim")
+    with Client(alone.address, set_as_default=False) as client:
+        client.wait_for_workers(1, timeout=SECONDS)
+        futures: list[Any] = client.scatter(list(range(KEYS)), hash=False)
+        terminate(victim, through_group=False)
+        wait_for(lambda: "Data is not handed over yet" in alone.log("victim"), "the first refusal")
+        alone.worker("seed-cluster/worker-pod", "later")
+        victim.wait(SECONDS)
+        assert list(_workers(client)) == ["later"]
+        assert client.gather(futures) == list(range(KEYS))
+    assert "WARNING - Data was not handed over" not in alone.log("victim")

@@ -127,6 +127,7 @@ def manifest(n_workers: int, in_memory: int, *, pinned: bool) -> dict[str, Any]:
         resources={"requests": {"memory": "128Mi"}, "limits": {"memory": container}},
         env={
             "DASK_DISTRIBUTED__WORKER__MEMORY__TARGET": f"{in_memory / MEMORY:.4f}",
+            "DASK_DISTRIBUTED__WORKER__MEMORY__TERMINATE": "False",  # a nanny that kills its worker loses what it has
             "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": STALLS,
         },
         worker_command=["dask", "worker", "--nthreads", "2", "--memory-limit", str(MEMORY)],

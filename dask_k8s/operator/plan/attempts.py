@@ -71,9 +71,9 @@ class Attempts:
         present = {key: each for key, each in content.items() if each is not None}
         return {"runner": present} if present else {}
 
-    def next_at(self) -> datetime | None:
+    def next_at(self, now: datetime) -> datetime | None:
         """When the next runner is made, by the rule for workers that end early; None for at once."""
-        return replacement.next_at(self.lost, self.early)
+        return replacement.next_at(self.lost, self.early, now)
 
     def after(self, observed: ObservedJob, now: datetime) -> Attempts:
         """With what is seen now."""

@@ -76,7 +76,7 @@ def _troubles(
     for refusal in observed.refusals:
         yield degraded(refusal.reason, refusal.message)
     troubles = [worker.trouble for worker in observed.workers if worker.trouble is not None]
-    if (due := ends.replace_at()) is not None and now < due:
+    if (due := ends.replace_at(now)) is not None:
         message = f"Workers ended within a minute of their start, {ends.count} times in a row; the next begin at "
         why = f" {troubles[0].sentence}" if troubles else ""
         yield degraded("WorkersEnd", f"{message}{timestamp(due)}.{why}")

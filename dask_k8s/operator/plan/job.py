@@ -113,8 +113,7 @@ def _actions(job: Job, observed: ObservedJob, attempts: Attempts, now: datetime,
         yield Create(manifest=job_cluster(job))
     # A program must not come to work in a cluster of the same name that is somebody else's.
     taken = observed.cluster is not None and not observed.cluster.ours
-    due = attempts.next_at()
-    waits = taken or _hindered(observed, names.CLUSTER, now) or (due is not None and now < due)
+    waits = taken or _hindered(observed, names.CLUSTER, now) or attempts.next_at(now) is not None
     if observed.runner_presence is Presence.ABSENT and not waits and not _hindered(observed, "Pod", now):
         yield Create(manifest=runner_pod(job))
 
@@ -162,6 +161,6 @@ def _times(status: Manifest, observed: ObservedJob, word: JobStatus, now: dateti
 
 
 def _deadlines(observed: ObservedJob, attempts: Attempts, now: datetime) -> Iterator[datetime]:
-    due = attempts.next_at()
+    due = attempts.next_at(now)
     candidates = [refusal.retry_at for refusal in observed.refusals] + ([] if due is None else [due])
     yield from (moment for moment in candidates if moment > now)

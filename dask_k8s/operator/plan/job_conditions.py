@@ -63,8 +63,8 @@ def _progress(observed: ObservedJob, attempts: Attempts, now: datetime) -> Condi
 
 
 def _work(observed: ObservedJob, attempts: Attempts, now: datetime) -> tuple[str, str]:
-    runner, due = observed.runner, attempts.next_at()
-    if runner is None and due is not None and now < due:
+    runner, due = observed.runner, attempts.next_at(now)
+    if runner is None and due is not None:
         return "WaitingToTryAgain", f"The next runner is made at {timestamp(due)}."
     if runner is None or runner.phase is Phase.PENDING:
         return "RunnerStarting", "The runner is starting."
@@ -97,8 +97,8 @@ def _troubles(
     if observed.runner is not None and observed.runner.trouble is not None:
         trouble = observed.runner.trouble
         yield degraded(trouble.cause.value, f"{trouble.sentence} {trouble.mend}")
-    due = attempts.next_at()
-    if due is not None and now < due and observed.runner_presence is Presence.ABSENT:
+    due = attempts.next_at(now)
+    if due is not None and observed.runner_presence is Presence.ABSENT:
         last = next(_replaced(job, attempts, ended=False), None)
         message = f"Runners were lost within a minute of their making, {attempts.early} times in a row."
         yield degraded("RunnersLost", f"{message} {last.message if last else ''}".rstrip())

@@ -40,17 +40,21 @@ class EarlyEnds:
         """For a group's status; nothing where nothing ended early."""
         return {"earlyEnds": {"count": self.count, "last": timestamp(self.last)}} if self.count and self.last else {}
 
-    def replace_at(self) -> datetime | None:
+    def replace_at(self, now: datetime) -> datetime | None:
         """When the ended ones are replaced; None for at once."""
-        return next_at(self.last, self.count)
+        return next_at(self.last, self.count, now)
 
 
-def next_at(last: datetime | None, early: int) -> datetime | None:
-    """When another one comes in the place of what ended early so many times in a row; None for at once."""
-    if last is None or early < 2:
+def next_at(last: datetime | None, early: int, now: datetime) -> datetime | None:
+    """When another one comes in the place of what ended early so many times in a row; None for at once.
+
+    An end that lies far ahead was dated by a clock that has been set since: nobody waits for that day to come.
+    """
+    if last is None or early < 2 or last - now > LONGEST_DELAY:
         return None
     doublings: int = min(early - 2, 10)
-    return last + min(LONGEST_DELAY, FIRST_DELAY * (1 << doublings))
+    due = last + min(LONGEST_DELAY, FIRST_DELAY * (1 << doublings))
+    return due if now < due else None
 
 
 def counted(before: EarlyEnds, workers: Iterable[Worker], now: datetime) -> EarlyEnds:

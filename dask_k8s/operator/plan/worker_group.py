@@ -79,8 +79,7 @@ def _ended(
     """Workers that ended, the latest first, and those of them that stay until it is time for another in their place."""
     ended = [worker for worker in observed.workers if worker.phase is Phase.ENDED and not worker.retiring_since]
     ended.sort(key=lambda worker: worker.ended or worker.created, reverse=True)
-    due = ends.replace_at()
-    return ended, ended[: max(0, missing)] if due is not None and now < due else []
+    return ended, ended[: max(0, missing)] if ends.replace_at(now) is not None else []
 
 
 def _adoptions(group: WorkerGroup, observed: ObservedGroup, home: Home) -> Iterator[Action]:
@@ -113,7 +112,7 @@ def _deadlines(
 ) -> Iterator[datetime]:
     """The moments at which a plan would be another one though nothing happened."""
     candidates: list[datetime] = [refusal.retry_at for refusal in observed.refusals]
-    if (due := ends.replace_at()) is not None:
+    if (due := ends.replace_at(now)) is not None:
         candidates += [due]
     if ends.last is not None:
         candidates += [w.created + replacement.EARLY for w in observed.workers if w.phase is Phase.READY]

@@ -28,6 +28,9 @@ from tests.unit.world import JOINED, ClusterWorld, GroupWorld
 PASSES = 60
 """More than any world of these sizes needs: a drain that is refused, begun again, done; two back-offs."""
 
+LONGEST_WAIT = timedelta(minutes=10)
+"""More than a plan waits for anything: the longest back-off, after an end that another clock has dated."""
+
 TIMEOUT = 30  # drainTimeout of all groups here
 UNSEEN = (Phase.EXPECTED, Phase.IN_DOUBT)
 
@@ -144,8 +147,10 @@ def at_rest(world: GroupWorld, made: Plan) -> bool:
     )
 
 
-def come_to_rest(world: GroupWorld, some: Callable[[Sequence[Action]], Sequence[Action]]) -> int:
-    """Pass after pass until nothing is left to do; how many it took."""
+def come_to_rest(
+    world: GroupWorld, some: Callable[[Sequence[Action]], Sequence[Action]], longest: timedelta = timedelta.max
+) -> int:
+    """Pass after pass until nothing is left to do; how many it took. No pass comes later than after the longest wait."""
     made: Plan | None = None
     for number in range(PASSES):
         if number == 3:  # nothing can come to rest without a cluster, its scheduler's node, and its answers
@@ -154,7 +159,8 @@ def come_to_rest(world: GroupWorld, some: Callable[[Sequence[Action]], Sequence[
         if number > 3 and at_rest(world, made):
             return number
         world.apply(made, some(made.actions) if number < PASSES // 3 else made.actions)
-        world.goes_on(made.wake_at)
+        sooner = longest != timedelta.max and made.wake_at is not None and made.wake_at - world.now > longest
+        world.goes_on(world.now + longest if sooner else made.wake_at)
     pytest.fail(f"no rest after {PASSES} passes: {made}")
 
 
@@ -212,6 +218,19 @@ def test_until_it_wants_to_be_woken_a_plan_stays_the_same(world: GroupWorld, fra
     moment = world.now + fraction * (until - world.now)
     then = group_plan.plan(world.group(), world.observe(), moment)
     assert (deeds(then), then.status, then.wake_at) == (deeds(made), made.status, made.wake_at)
+
+
+@given(worlds(), st.lists(st.timedeltas(timedelta(days=-2), timedelta(days=2)), min_size=1, max_size=4))
+def test_a_clock_that_is_set_loses_nobody_and_holds_nothing_up(world: GroupWorld, steps: list[timedelta]) -> None:
+    """Forwards or backwards, in the middle of anything: no plan waits for the time that was, and all comes to rest."""
+    world.home = HOME
+    for step in steps:
+        world.now += step
+        made = planned(world)
+        world.apply(made, made.actions)
+        world.goes_on(None)
+    come_to_rest(world, lambda actions: actions, LONGEST_WAIT)
+    settled(world)
 
 
 @given(worlds())
