@@ -103,3 +103,14 @@ def test_what_the_kubelet_takes_away_for_its_own_need_is_kept(kubectl: Kubectl, 
         kubectl.until(lambda: full not in workers(client), "the eviction", within=180)
         assert client.gather(kept) == NUMBERS
         until_only(kubectl, client, 2)
+
+
+def test_the_only_worker_hands_over_to_the_one_that_comes_in_its_place(kubectl: Kubectl, deployed: None) -> None:
+    """While it is evicted there is nobody else: it waits for the Pod that the operator makes."""
+    with make(kubectl, "deployed", n_workers=1) as cluster, Client(cluster) as client:
+        (only,) = until_only(kubectl, client, 1)
+        kept = client.scatter(NUMBERS)
+        kubectl("delete", "pods", "-l", "dask.org/component=worker", "--wait=false")
+        kubectl.until(lambda: only not in workers(client), "it has left", within=120)
+        until_only(kubectl, client, 1)
+        assert client.gather(kept) == NUMBERS
