@@ -59,7 +59,7 @@ async def allowed(apiserver: ApiServer, spec: Manifest) -> bool:
 @pytest.fixture
 async def nobodys_kubeconfig(apiserver: ApiServer, namespace: str, tmp_path: Path) -> Path:
     """The same API server for an account without any right."""
-    return kubeconfig_with(await token_of(apiserver, namespace), apiserver, tmp_path / "nobody.kubeconfig")
+    return kubeconfig_with({"token": await token_of(apiserver, namespace)}, apiserver, tmp_path / "nobody.kubeconfig")
 
 
 async def token_of(apiserver: ApiServer, namespace: str) -> str:
@@ -72,10 +72,10 @@ async def token_of(apiserver: ApiServer, namespace: str) -> str:
         return str((await answer.json())["status"]["token"])
 
 
-def kubeconfig_with(token: str, apiserver: ApiServer, path: Path) -> Path:
-    """The API server's kubeconfig, with a token for all log-ins."""
+def kubeconfig_with(user: Manifest, apiserver: ApiServer, path: Path) -> Path:
+    """The API server's kubeconfig, with one user, such as a token, for all log-ins."""
     content = yaml.safe_load(Path(apiserver.kubeconfig).expanduser().read_text())
-    users = [{"name": user["name"], "user": {"token": token}} for user in content["users"]]
+    users = [{"name": each["name"], "user": user} for each in content["users"]]
     path.write_text(yaml.safe_dump({**content, "users": users}))
     return path
 

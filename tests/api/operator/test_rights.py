@@ -102,7 +102,8 @@ async def account(
         reference = {"apiGroup": RBAC, "kind": kind, "name": name}
         await world.client.create({**about, "kind": kind, "rules": rules(manifest.merged(allowed))})
         await world.client.create({**about, "kind": f"{kind}Binding", "roleRef": reference, "subjects": [subject]})
-    kubeconfig = kubeconfig_with(await token_of(apiserver, world.namespace), apiserver, folder / "account.kubeconfig")
+    user = {"token": await token_of(apiserver, world.namespace)}
+    kubeconfig = kubeconfig_with(user, apiserver, folder / "account.kubeconfig")
     try:
         async with Faults(await credentials.from_kubeconfig(str(kubeconfig), apiserver.context)) as faults:
             yield Account(faults), faults

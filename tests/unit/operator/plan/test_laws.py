@@ -150,7 +150,7 @@ def at_rest(world: GroupWorld, made: Plan) -> bool:
 def come_to_rest(
     world: GroupWorld, some: Callable[[Sequence[Action]], Sequence[Action]], longest: timedelta = timedelta.max
 ) -> int:
-    """Pass after pass until nothing is left to do; how many it took. No pass comes later than after the longest wait."""
+    """Pass after pass until nothing is left to do; how many it took. None comes later than after the longest wait."""
     made: Plan | None = None
     for number in range(PASSES):
         if number == 3:  # nothing can come to rest without a cluster, its scheduler's node, and its answers
