@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from dask_k8s import metadata, names
@@ -19,33 +20,40 @@ def worker_pod(group: WorkerGroup, name: str) -> dict[str, Any]:
     name
         Chosen by the plan, so that a repeated POST meets itself.
     """
+    return worker_pods(group)(name)
+
+
+def worker_pods(group: WorkerGroup) -> Callable[[str], dict[str, Any]]:
+    """What makes the Pods of a group by their names: what they have in common is worked out once."""
     base = metadata.Metadata(
         labels=metadata.worker_labels(group.cluster, group.head.ref.name),
         annotations={names.TEMPLATE_HASH: metadata.template_hash(group.worker.template.spec)},
     )
-    return pod(
-        name=name,
-        namespace=group.head.ref.namespace,
-        metadata=metadata.merge(group.head.metadata, group.worker.template.metadata, base, defaults=metadata.MAY_GO),
-        owner=group.head.owner(),
-        spec=_worker_spec(group, name),
-    )
+    merged = metadata.merge(group.head.metadata, group.worker.template.metadata, base, defaults=metadata.MAY_GO)
+    owner, spec_of = group.head.owner(), _spec_of(group)
+
+    def made(name: str) -> dict[str, Any]:
+        return pod(name=name, namespace=group.head.ref.namespace, metadata=merged, owner=owner, spec=spec_of(name))
+
+    return made
 
 
-def _worker_spec(group: WorkerGroup, name: str) -> dict[str, Any]:
+def _spec_of(group: WorkerGroup) -> Callable[[str], dict[str, Any]]:
     spec = group.worker.template.spec
     containers = list(spec["containers"])
     index = container.main_container(containers, container.Program.WORKER)
     grace = spec.get("terminationGracePeriodSeconds")
     limit = handover.time_limit(grace if isinstance(grace, int) else handover.GRACE_PERIOD)
-    containers[index] = container.with_environment(
-        _started(containers[index], limit),
-        {
-            "DASK_WORKER_NAME": name,
-            "DASK_SCHEDULER_ADDRESS": names.scheduler_address(group.cluster, group.head.ref.namespace),
-        },
-    )
-    return {"terminationGracePeriodSeconds": handover.GRACE_PERIOD, **spec, "containers": containers}
+    started = _started(containers[index], limit)
+    address = names.scheduler_address(group.cluster, group.head.ref.namespace)
+
+    def made(name: str) -> dict[str, Any]:
+        ours = {"DASK_WORKER_NAME": name, "DASK_SCHEDULER_ADDRESS": address}
+        worker = container.with_environment(started, ours)
+        others = [*containers[:index], worker, *containers[index + 1 :]]
+        return {"terminationGracePeriodSeconds": handover.GRACE_PERIOD, **spec, "containers": others}
+
+    return made
 
 
 def _started(worker: Manifest, limit: int) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from dask_k8s.operator import nodes
 from dask_k8s.operator.actions import NOTHING, Plan
 from dask_k8s.operator.caches import CLUSTER, NODE_NAME, Cache, Caches, spec_cluster
 from dask_k8s.operator.engine.expectations import Expectations
+from dask_k8s.operator.engine.pace import Pace
 from dask_k8s.operator.engine.queue import Key, Queue
 from dask_k8s.operator.observe import Observer
 from dask_k8s.operator.plan import autoscaler as autoscaler_plan
@@ -35,10 +36,11 @@ from dask_k8s.operator.plan import job as job_plan
 from dask_k8s.operator.plan import ownership, unreadable
 from dask_k8s.operator.plan import worker_group as group_plan
 from dask_k8s.operator.plan.ownership import LeaseSeen, Verdict
+from dask_k8s.operator.pods import starts
 from dask_k8s.settings import Timing
 
 COALESCE = 0.02
-"""Seconds that the events of a resource's Pods are gathered before its pass."""
+"""Seconds that the events of a group's Pods are gathered before its pass, where it may have to do something."""
 
 
 @value
@@ -92,6 +94,7 @@ class Controllers:
         self._me = me
         self._owners: dict[str, Key] = {}
         self._renewals: dict[str, tuple[object, float]] = {}
+        self._pace = Pace()
         self._wire()
 
     def decide(self, key: Key, now: datetime, draw: str) -> Decided | None:
@@ -127,11 +130,14 @@ class Controllers:
     ) -> Decided | None:
         manifest = cache.get(key.namespace, key.name)
         if manifest is None:
+            self._pace.forget(key)
             return None
+        began = time.monotonic()
         try:
             decision, cluster = plan(manifest)
         except InvalidResource as error:
             decision, cluster = unreadable.plan(manifest, error, now), None
+        self._pace.took(key, time.monotonic() - began)
         return Decided(
             resource=resource,
             ref=Ref.to(manifest, key.kind),
@@ -215,22 +221,22 @@ class Controllers:
         self._caches.groups.on(self._on_group)
         self._caches.jobs.on(lambda old, new: self._on_resource(names.JOB, old, new))
         self._caches.autoscalers.on(self._on_autoscaler)
-        self._caches.pods.on(self._on_child("Pod", COALESCE))
-        self._caches.services.on(self._on_child("Service", 0.0))
+        self._caches.pods.on(self._on_child("Pod"))
+        self._caches.services.on(self._on_child("Service"))
         self._caches.leases.on(self._on_lease)
         self._caches.nodes.on(self._on_node)
-        self._caches.budgets.on(self._on_child(DISRUPTION_BUDGET.kind, 0.0))
+        self._caches.budgets.on(self._on_child(DISRUPTION_BUDGET.kind))
 
     def _on_cluster(self, old: Manifest | None, new: Manifest | None) -> None:
         self._on_resource(names.CLUSTER, old, new)
-        self._on_child(names.CLUSTER, 0.0)(old, new)
+        self._on_child(names.CLUSTER)(old, new)
         cluster = new or old or {}
         if old is None or new is None or _going(old) != _going(new):
             self._wake_followers(cluster["metadata"]["namespace"], cluster["metadata"]["name"])
 
     def _on_group(self, old: Manifest | None, new: Manifest | None) -> None:
         self._on_resource(names.WORKER_GROUP, old, new)
-        self._on_child(names.WORKER_GROUP, 0.0)(old, new)
+        self._on_child(names.WORKER_GROUP)(old, new)
         if old is None or new is None or old["metadata"]["generation"] != new["metadata"]["generation"]:
             group = new or old or {}
             self._wake(self._caches.autoscalers, group["metadata"]["namespace"], spec_cluster(group) or "")
@@ -249,7 +255,7 @@ class Controllers:
             self._owners[new["metadata"]["uid"]] = _key(kind, new)
         self._queue.add(_key(kind, new or old or {}))
 
-    def _on_child(self, kind: str, delay: float) -> Callable[[Manifest | None, Manifest | None], None]:
+    def _on_child(self, kind: str) -> Callable[[Manifest | None, Manifest | None], None]:
         """An object that a resource made: its expectation is met, and the resource is looked at again."""
 
         def on_change(old: Manifest | None, new: Manifest | None) -> None:
@@ -260,7 +266,7 @@ class Controllers:
                     self._expectations.seen(key, kind, new["metadata"]["name"])
                 if new is None or _going(new):
                     self._expectations.seen_leaving(key, child["metadata"]["uid"])
-                self._queue.add_after(key, delay if key.kind == names.WORKER_GROUP else 0.0)
+                self._queue.add_after(key, self._patience(key, old, new))
             if kind == "Pod" and _is_scheduler(child):
                 # Its cluster's workers may start, or be asked about, now.
                 self._wake_followers(
@@ -268,6 +274,12 @@ class Controllers:
                 )
 
         return on_change
+
+    def _patience(self, key: Key, old: Manifest | None, new: Manifest | None) -> float:
+        """Seconds until the pass of a child's owner: a worker that starts is news for the status alone."""
+        if key.kind != names.WORKER_GROUP:
+            return 0.0
+        return self._pace.wait(key) if new is not None and starts(old, new) else COALESCE
 
     def _on_node(self, old: Manifest | None, new: Manifest | None) -> None:
         """Those that are on it may have to leave, or need not any more."""

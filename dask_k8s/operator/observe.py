@@ -6,6 +6,7 @@ Synchronously, so that one pass sees one world.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
@@ -40,7 +41,7 @@ from dask_k8s.operator.observed import (
     Unasked,
     Worker,
 )
-from dask_k8s.operator.pods import ended_at, phase_of, restarts_of, runner_of, worker_phase_of
+from dask_k8s.operator.pods import phase_of, read_worker, restarts_of, runner_of
 from dask_k8s.operator.refusals import Refusals
 
 
@@ -77,6 +78,10 @@ class Observer:
         self._refusals = refusals
         self._news = news
         self._drains = drains
+        self._read: dict[str, tuple[Manifest, Worker]] = {}
+        caches.pods.on(self._on_pod)
+        self._nodes_that_go: set[str] = set()
+        caches.nodes.on(self._on_node)
 
     def group(self, key: Key, group: WorkerGroup, now: datetime, draw: str) -> ObservedGroup:
         """What there is of a worker group."""
@@ -171,28 +176,40 @@ class Observer:
         )
 
     def _node_leaves(self, spec: Manifest) -> str:
-        node = self._caches.nodes.get("", spec.get("nodeName", ""))
-        return nodes.leaves(node, spec.get("tolerations") or ())
+        name = spec.get("nodeName", "")
+        if name not in self._nodes_that_go:
+            return ""
+        return nodes.leaves(self._caches.nodes.get("", name), spec.get("tolerations") or ())
 
     def _worker(self, key: Key, pod: Manifest, *, pinned: bool) -> Worker:
-        meta = pod["metadata"]
-        phase = Phase.LEAVING if self._expectations.leaving(key, meta["uid"]) else worker_phase_of(pod)
-        # The kubelet writes a Pod's status all the time, and the uid is precondition enough, but for one thing: that
-        # no container of it runs must still be true when it is deleted for that.
-        version = meta["resourceVersion"] if phase is Phase.PENDING else None
-        ref = Ref(kind="Pod", namespace=meta["namespace"], name=meta["name"], uid=meta["uid"], version=version)
-        retiring = self._expectations.mark(key, meta["uid"], meta["annotations"].get(names.RETIRING_SINCE))
-        return Worker(
-            ref=ref,
-            phase=phase,
-            template=meta["annotations"].get(names.TEMPLATE_HASH, ""),
-            created=moment(meta["creationTimestamp"]),
-            ended=ended_at(pod),
+        """What its Pod says, which is read once for each version of it, and what only we know."""
+        uid = pod["metadata"]["uid"]
+        known = self._read.get(uid)
+        if known is None or known[0] is not pod:
+            known = self._read[uid] = (pod, read_worker(pod))
+        worker = known[1]
+        retiring = self._expectations.mark(key, uid, pod["metadata"]["annotations"].get(names.RETIRING_SINCE))
+        leaving = self._expectations.leaving(key, uid)
+        drained = self._drains.of(worker.ref)
+        goes = "" if pinned else self._node_leaves(pod["spec"])
+        if not (retiring or leaving or drained or goes):
+            return worker
+        return replace(
+            worker,
+            ref=replace(worker.ref, version=None) if leaving else worker.ref,
+            phase=Phase.LEAVING if leaving else worker.phase,
             retiring_since=None if retiring is None else moment(retiring),
-            drained=self._drains.of(ref),
-            node_leaves="" if pinned else self._node_leaves(pod["spec"]),
-            trouble=diagnosis.of_pod(pod),
+            drained=drained,
+            node_leaves=goes,
         )
+
+    def _on_pod(self, old: Manifest | None, new: Manifest | None) -> None:
+        if new is None and old is not None:
+            self._read.pop(old["metadata"]["uid"], None)
+
+    def _on_node(self, old: Manifest | None, new: Manifest | None) -> None:
+        name = (new or old or {})["metadata"]["name"]
+        (self._nodes_that_go.add if nodes.leaves(new) else self._nodes_that_go.discard)(name)
 
     def _expected(self, key: Key, pods: list[Manifest], now: datetime) -> Iterator[Worker]:
         """Workers that were asked for and that no cache shows."""

@@ -6,15 +6,18 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from dask_k8s import diagnosis
+from dask_k8s import diagnosis, names
 from dask_k8s.kinds.cluster import Cluster
 from dask_k8s.kinds.fields import moment
 from dask_k8s.kinds.value import Manifest, Ref
 from dask_k8s.manifests import container
-from dask_k8s.operator.observed import Ending, Phase, Runner
+from dask_k8s.operator.observed import Ending, Phase, Runner, Worker
 
 _UNTOLD = "ContainerStatusUnknown"
 """The kubelet's word for a container that vanished: its node began anew under it."""
+
+STARTING = (Phase.PENDING, Phase.RUNNING, Phase.READY)
+"""The phases of a Pod whose start goes well, in their order."""
 
 _PROGRAMS_OWN_END = frozenset({"DeadlineExceeded"})
 """Reasons of a Pod's failure that stand in its own spec."""
@@ -37,6 +40,38 @@ def worker_phase_of(pod: Manifest) -> Phase:
     phase = phase_of(pod)
     runs = any("running" in (each.get("state") or {}) for each in pod["status"]["containerStatuses"])
     return Phase.PENDING if phase is Phase.RUNNING and not runs else phase
+
+
+def read_worker(pod: Manifest) -> Worker:
+    """What a worker's Pod says of it, as nobody was chosen to leave.
+
+    The kubelet writes a Pod's status all the time, and the uid is precondition enough, but for one thing: that no
+    container of it runs must still be true when it is deleted for that.
+    """
+    meta, phase = pod["metadata"], worker_phase_of(pod)
+    version = meta["resourceVersion"] if phase is Phase.PENDING else None
+    return Worker(
+        ref=Ref(kind="Pod", namespace=meta["namespace"], name=meta["name"], uid=meta["uid"], version=version),
+        phase=phase,
+        template=meta["annotations"].get(names.TEMPLATE_HASH, ""),
+        created=moment(meta["creationTimestamp"]),
+        ended=ended_at(pod),
+        retiring_since=None,
+        trouble=diagnosis.of_pod(pod),
+    )
+
+
+def starts(old: Manifest | None, new: Manifest) -> bool:
+    """Whether a worker's Pod has only come further on its way to being ready: nothing has to be done for that."""
+    before, after = Phase.PENDING if old is None else phase_of(old), phase_of(new)
+    if before not in STARTING or after not in STARTING or STARTING.index(after) < STARTING.index(before):
+        return False
+    return old is None or (_mark(old) == _mark(new) and restart_count(old) == restart_count(new))
+
+
+def _mark(pod: Manifest) -> str | None:
+    mark: str | None = pod["metadata"]["annotations"].get(names.RETIRING_SINCE)
+    return mark
 
 
 def ended_at(pod: Manifest) -> datetime | None:

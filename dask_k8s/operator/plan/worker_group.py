@@ -8,7 +8,7 @@ from typing import Any
 
 from dask_k8s import metadata, names
 from dask_k8s.kinds.worker_group import WorkerGroup
-from dask_k8s.manifests.worker import worker_pod
+from dask_k8s.manifests.worker import worker_pods
 from dask_k8s.operator.actions import NOTHING, Action, Ask, Create, Delete, Patch, Plan, Question
 from dask_k8s.operator.observed import Home, ObservedGroup, Phase, Worker
 from dask_k8s.operator.plan import conditions, group_conditions, leavers, replacement
@@ -55,10 +55,9 @@ def _joiners(
     group: WorkerGroup, observed: ObservedGroup, home: Home, ends: replacement.EarlyEnds, back: int, now: datetime
 ) -> tuple[Action, ...]:
     """New Pods for those that are missing, in the place of those that ended, once their time has come."""
+    pod = worker_pods(group)
     in_doubt = tuple(
-        Create(manifest=worker_pod(group, worker.ref.name))
-        for worker in observed.workers
-        if worker.phase is Phase.IN_DOUBT
+        Create(manifest=pod(worker.ref.name)) for worker in observed.workers if worker.phase is Phase.IN_DOUBT
     )
     if not home.scheduled or any(refusal.hinders("Pod", now) for refusal in observed.refusals):
         return in_doubt
@@ -67,7 +66,7 @@ def _joiners(
     missing = group.worker.replicas - stays
     ended, waiting = _ended(observed, ends, missing, now)
     new = (
-        Create(manifest=worker_pod(group, names.worker(group.head.ref.name, observed.draw, index)))
+        Create(manifest=pod(names.worker(group.head.ref.name, observed.draw, index)))
         for index in range(max(0, missing - len(waiting)))
     )
     return (*in_doubt, *(Delete(target=worker.ref) for worker in ended if worker not in waiting), *new)

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from dask_k8s import names
 from dask_k8s.kinds.fields import moment
 from dask_k8s.operator.caches import slim_pod
 from dask_k8s.operator.observed import Ending, Phase
-from dask_k8s.operator.pods import phase_of, runner_of, worker_phase_of
+from dask_k8s.operator.pods import phase_of, runner_of, starts, worker_phase_of
 from tests.unit.given import CREATED
 
 THEN = "2026-01-31T11:30:00Z"
@@ -153,3 +154,45 @@ CRASHED: dict[str, Any] = {"waiting": {"reason": "CrashLoopBackOff"}, "_": {"res
 def test_where_a_worker_stands(given: dict[str, Any], phase: Phase) -> None:
     """One whose program does not run holds nothing, though it held something once."""
     assert worker_phase_of(given) is phase
+
+
+READY = pod("Running", RUNS, conditions=[{"type": "Ready", "status": "True"}])
+AGAIN = pod("Running", {**RUNS, "_": {"restartCount": 1}})
+MARKED = pod("Running", RUNS, metadata={"annotations": {names.RETIRING_SINCE: THEN}})
+GOES = pod("Running", RUNS, metadata={"deletionTimestamp": LATER})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (None, pod("Pending"), True),
+        (None, pod("Failed", ended(1)), False),
+        (pod("Pending"), pod("Running", RUNS), True),
+        (pod("Running", RUNS), READY, True),
+        (READY, READY, True),
+        (READY, pod("Running", RUNS), False),
+        (pod("Running", RUNS), AGAIN, False),
+        (pod("Running", RUNS), MARKED, False),
+        (MARKED, pod("Running", RUNS), False),
+        (READY, pod("Failed", ended(1)), False),
+        (READY, GOES, False),
+        (GOES, GOES, False),
+    ],
+    ids=[
+        "it is made",
+        "it is found ended",
+        "it runs",
+        "it is ready",
+        "its kubelet says the same again",
+        "it is ready no more",
+        "it was started again",
+        "it was chosen to leave",
+        "it stays after all",
+        "it ended",
+        "it goes",
+        "it still goes",
+    ],
+)
+def test_what_is_no_more_than_a_start(old: dict[str, Any] | None, new: dict[str, Any], expected: bool) -> None:
+    """Nothing has to be done for it, so the news can wait; for all else somebody may have to act."""
+    assert starts(old, new) is expected
