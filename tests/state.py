@@ -15,7 +15,7 @@ QUESTIONS = {
     "The operator's log": ("logs", "--namespace=dask-operator", "deployment/dask-operator", "--tail=80"),
     "Pods": ("get", "pods", "--all-namespaces", "--output=wide"),
     "Dask's resources": ("get", "daskclusters,daskworkergroups", "--all-namespaces", "--output=yaml"),
-    "Events": ("get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"),
+    "Events": ("get", "events", "--all-namespaces", "--sort-by=.metadata.creationTimestamp"),
 }
 
 

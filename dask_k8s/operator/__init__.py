@@ -118,6 +118,7 @@ class Operator:
         for cache in self.caches.all():
             cache.on_recovery(self._queue.hurry)
         self.serving = asyncio.Event()
+        self._attempted = asyncio.Event()
         self.insight = Insight(
             clients=frozenset({client, election.client}),
             caches=self.caches,
@@ -158,11 +159,16 @@ class Operator:
         async with asyncio.TaskGroup() as group:
             for cache in self.caches.all():
                 for informer in cache.informers():
-                    group.create_task(informer.run())
+                    group.create_task(self._follow(informer))
             for cache in self.caches.optional():
                 group.create_task(self._watch_where_allowed(cache))
             group.create_task(self._recorder.run())
             group.create_task(self._lead())
+
+    async def _follow(self, informer: Informer) -> None:
+        """After the first attempt at the Lease: what is listed then need not be listed again before the first write."""
+        await self._attempted.wait()
+        await informer.run()
 
     async def _watch_where_allowed(self, cache: Cache) -> None:
         """What it can do without: looked at as soon as it may be."""
@@ -191,24 +197,27 @@ class Operator:
     async def _lead(self) -> None:
         """Serve while the Lease is held; without it, wait with warm caches."""
         try:
+            held = await self._election.attempt()
+            self._attempted.set()
             while True:
-                await self._election.acquire()
+                if not held:
+                    await self._election.acquire()
                 try:
-                    await self._serve()
+                    await self._serve(time.monotonic())
                 except* LeadershipLost as lost:
                     logger.warning("No longer serving: %s", _first(lost), extra=self._election.about)
                 finally:
                     self.serving.clear()
+                    held = False
         finally:
             await self._election.release()
 
-    async def _serve(self) -> None:
+    async def _serve(self, since: float) -> None:
+        """What another one wrote last is seen before the first write: all is listed since the Lease is held."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._election.keep())
-            # What another one wrote last must be seen before the first write of ours.
-            began = time.monotonic()
-            await self.caches.listed_since(began)
-            self._expectations.listed_all(began)
+            await self.caches.listed_since(since)
+            self._expectations.listed_all(since)
             self.serving.set()
             logger.info("Serving", extra=self._election.about)
             group.create_task(self._schedulers.run())

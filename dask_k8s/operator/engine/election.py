@@ -160,9 +160,15 @@ class Election:
 
     async def acquire(self) -> None:
         """Wait until the Lease is ours."""
-        while not await self._tried():
+        while not await self.attempt():
             await asyncio.sleep(self._terms.renewal * random.uniform(*SOON))
-        logger.info("Holding the Lease %s/%s", self._namespace, self._name, extra=self.about)
+
+    async def attempt(self) -> bool:
+        """Try once to acquire the Lease; whether it is ours now."""
+        ours = await self._tried()
+        if ours:
+            logger.info("Holding the Lease %s/%s", self._namespace, self._name, extra=self.about)
+        return ours
 
     async def keep(self) -> None:
         """Renew the Lease until that fails.

@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp import web
 
+from dask_k8s.kube import calls
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, NAMESPACE
 from tests.api.operator.conftest import Serve, World, seed_cluster
@@ -42,6 +44,15 @@ async def quiet(faults: Faults, seconds: float = 2.0) -> None:
             await asyncio.sleep(seconds)
             if all("/leases" in met.path for met in faults.requests[before:]):
                 return
+
+
+async def test_all_is_listed_once_at_the_beginning(serve: Serve, faults: Faults, through: Client) -> None:
+    """Not once for the caches and once more since the Lease is held: ten thousand Pods take seconds."""
+    async with serve(client=through):
+        asked = Counter(calls.of(met.method, met.path) for met in faults.requests if "watch" not in met.query)
+        lists = {call.resource: times for call, times in asked.items() if call.verb == "list"}
+        assert {"pods", "daskclusters", "daskworkergroups", "leases"} <= lists.keys()
+        assert set(lists.values()) == {1}
 
 
 async def test_a_lost_reply_makes_no_second_pod(world: World, serve: Serve, faults: Faults, through: Client) -> None:
