@@ -31,6 +31,12 @@ SETTLES = 150.0
 """Seconds after the last fault within which all has to be true: a watch that fell silent is missed after 75 s, and one
 that lost an event lists again after at most 90 s."""
 
+NO_CHANGES = (LEASES, QUESTIONS, "events")
+"""A Lease goes on being renewed, and Events of what happened before are brought up to date a minute later."""
+
+STEADY = 5.0
+"""Seconds without a complaint after which it is as it will stay: a status may be a second behind."""
+
 ARRIVES = 12.0
 """Seconds after a process was killed in which a write of its own may still arrive, and be noticed."""
 
@@ -122,12 +128,13 @@ class Run:
 
     async def ends(self) -> Json:
         """What there is once it has had its time, and then nothing is written any more."""
-        began = time.monotonic()
-        complaints = await self._checker.complaints()
-        while complaints and time.monotonic() - began < SETTLES:
-            await asyncio.sleep(1)
+        began = well = time.monotonic()
+        complaints: list[str] = []
+        while (now := time.monotonic()) - began < SETTLES and now - well < STEADY:
+            await asyncio.sleep(0.5)
             complaints = await self._checker.complaints()
-        settled = time.monotonic() - began
+            well = now if complaints else well
+        settled = well - began
         before = len(self._place.faults.requests)
         await asyncio.sleep(self._options.quiet)
         loud = self._writes(before)
