@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LINES = ("the scheduler's target", "Pods of workers", "workers that joined")
 
 
 def steps(path: Path, series: Mapping[str, Sequence[Sequence[float]]]) -> None:
     """One panel a subject: rows of time, target, Pods, joined, and tasks that are left."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = path.stem  # the same figures make the same file
-    from matplotlib import pyplot
-
-    figure = pyplot.figure(figsize=(8, 2.6 * len(series)))
+    figure = _figure(path, (8, 2.6 * len(series)))
     longest = max(rows[-1][0] for rows in series.values())
     for index, (subject, rows) in enumerate(series.items(), start=1):
         panel = figure.add_subplot(len(series), 1, index)
@@ -37,13 +35,7 @@ def steps(path: Path, series: Mapping[str, Sequence[Sequence[float]]]) -> None:
 
 def growth(path: Path, points: Mapping[str, Sequence[tuple[int, float]]]) -> None:
     """Seconds over numbers, both logarithmic, a line for each subject."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = path.stem  # the same figures make the same file
-    from matplotlib import pyplot
-
-    figure = pyplot.figure(figsize=(7, 4))
+    figure = _figure(path, (7, 4))
     panel = figure.add_subplot()
     for subject, line in points.items():
         panel.loglog(*zip(*line, strict=True), marker="o", label=subject)
@@ -53,3 +45,14 @@ def growth(path: Path, points: Mapping[str, Sequence[tuple[int, float]]]) -> Non
     panel.legend()
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
+
+
+def _figure(path: Path, size: tuple[float, float]) -> Figure:
+    """An empty one, whose file is the same each time that the same is drawn."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = path.stem
+    from matplotlib import pyplot
+
+    return pyplot.figure(figsize=size)

@@ -75,15 +75,9 @@ class Faults:
         Told of what passes to the far side.
     passed
         Told of writes.
-
-    Parameters
-    ----------
-    host
-        The address that it listens at.
     """
 
-    def __init__(self, upstream: Credentials, host: str = "127.0.0.1") -> None:
-        self._host = host
+    def __init__(self, upstream: Credentials) -> None:
         self.trouble: Trouble | None = None
         self.lines: LineTrouble | None = None
         self.silent = False
@@ -108,7 +102,7 @@ class Faults:
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, 0).start()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         return self
 
     async def __aexit__(
@@ -271,14 +265,23 @@ def abort(request: web.Request) -> None:
 
 def says(status: int, body: bytes = b"", *, times: int = 1, headers: Mapping[str, str] | None = None) -> Trouble:
     """Answers so many requests itself."""
-    left = times
 
-    async def trouble(request: web.Request) -> web.StreamResponse | None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, body=body, headers=headers)
+
+    return first(times, answer)
+
+
+def first(count: int, trouble: Trouble) -> Trouble:
+    """A trouble for so many requests, and for none after them."""
+    left = count
+
+    async def counted(request: web.Request) -> web.StreamResponse | None:
         nonlocal left
         left -= 1
-        return web.Response(status=status, body=body, headers=headers) if left >= 0 else None
+        return await trouble(request) if left >= 0 else None
 
-    return trouble
+    return counted
 
 
 def only(condition: Callable[[web.Request], bool], trouble: Trouble) -> Trouble:

@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import secrets
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dask_k8s.kube import calls, credentials
 from dask_k8s.kube.client import Client
-from dask_k8s.kube.resources import NAMESPACE
 from tests.faults.chance import WRITES, Chance
 from tests.faults.checker import Checker
 from tests.faults.deeds import Deeds
+from tests.faults.namespaces import own_namespaces
 from tests.faults.operators import Candidate, candidate
 from tests.faults.referee import LEASES, QUESTIONS
 
@@ -81,7 +79,7 @@ async def soak(options: Options) -> Json:
     async with AsyncExitStack() as stack:
         own = await credentials.load()
         client = await stack.enter_async_context(Client(own))
-        namespaces = await stack.enter_async_context(_namespaces(client))
+        namespaces = await stack.enter_async_context(own_namespaces(client, "soak", NAMESPACES))
         served = [word for namespace in namespaces for word in ("--namespace", namespace)]
         place = await stack.enter_async_context(candidate(own, Path(options.folder), "operator", served, SETTINGS))
         checker = Checker(client, namespaces, lambda uid: place.beliefs.most(uid, time.monotonic()))
@@ -163,20 +161,6 @@ class Run:
             calls.of(each.method, each.path) for each in self._place.faults.requests[since:] if each.method in WRITES
         ]
         return Counter(f"{call.verb} {call.resource}" for call in met if call.resource not in (LEASES, QUESTIONS))
-
-
-@asynccontextmanager
-async def _namespaces(client: Client) -> AsyncIterator[tuple[str, ...]]:
-    """Some, which go with all that is in them."""
-    prefix = f"soak-{secrets.token_hex(3)}"
-    names = tuple(f"{prefix}-{number}" for number in range(NAMESPACES))
-    for name in names:
-        await client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    try:
-        yield names
-    finally:
-        for name in names:
-            await client.delete(NAMESPACE, None, name)
 
 
 if __name__ == "__main__":

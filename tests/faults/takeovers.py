@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import secrets
 import signal
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ from dask_k8s import make_cluster_spec
 from dask_k8s.errors import Conflict, Missing
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.credentials import Credentials
-from dask_k8s.kube.resources import DASK_WORKER_GROUP, NAMESPACE, POD
+from dask_k8s.kube.resources import DASK_WORKER_GROUP, POD
+from tests.faults.namespaces import own_namespaces
 from tests.faults.operators import Candidate, candidate
 from tests.faults.referee import Referee
 
@@ -39,7 +39,7 @@ async def takeovers(own: Credentials, folder: Path, count: int, seed: int) -> Js
     """The seconds that each took until the other one wrote, by manner, and the fouls."""
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(Client(own))
-        namespace = await stack.enter_async_context(_namespace(client))
+        (namespace,) = await stack.enter_async_context(own_namespaces(client, "takeovers", 1))
         referee = Referee()
         places = {}
         for name in NAMES:
@@ -171,13 +171,3 @@ def make_cluster() -> Json:
     cluster = make_cluster_spec("shared", image="played", n_workers=2)
     cluster["spec"]["scheduler"]["spec"]["nodeName"] = "node"
     return cluster
-
-
-@contextlib.asynccontextmanager
-async def _namespace(client: Client) -> AsyncIterator[str]:
-    name = f"takeovers-{secrets.token_hex(3)}"
-    await client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    try:
-        yield name
-    finally:
-        await client.delete(NAMESPACE, None, name)

@@ -148,7 +148,7 @@ class Queue:
             waiting = self._ready[key.namespace] = deque()
             self._turns.append(key.namespace)
         waiting.append(key)
-        self._due_since[key] = self._clock()
+        self._due_since[key] = now
         self._wake.set()
 
     def _take(self) -> Key:

@@ -19,7 +19,7 @@ from dask_k8s.kube import calls
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, NAMESPACE
 from tests.api.operator.conftest import Serve, World, seed_cluster
-from tests.faults.proxy import Faults, Met, only, says
+from tests.faults.proxy import Faults, Met, first, only, says
 
 
 def makes_a_pod(request: web.Request | Met) -> bool:
@@ -57,17 +57,10 @@ async def test_all_is_listed_once_at_the_beginning(serve: Serve, faults: Faults,
 
 async def test_a_lost_reply_makes_no_second_pod(world: World, serve: Serve, faults: Faults, through: Client) -> None:
     """The first five Pods are made, and nobody hears of it: they are asked for again under their names."""
-    left = 5
-
-    async def loses(request: web.Request) -> web.StreamResponse | None:
-        nonlocal left
-        left -= 1
-        return await faults.loses_reply(request) if left >= 0 else None
-
     async with serve(client=through):
         await world.make(seed_cluster())
         await world.workers(2)
-        faults.trouble = only(makes_a_pod, loses)
+        faults.trouble = only(makes_a_pod, first(5, faults.loses_reply))
         await world.scale(8)
         await world.workers(8)
         await quiet(faults)
