@@ -228,10 +228,10 @@ def test_a_bug_ends_the_process(
 ) -> None:
     """With a code of its own and the traceback: a process that does nothing any more would look alive."""
 
-    async def acquire(_: Election) -> None:
+    async def attempt(_: Election) -> bool:
         raise KeyError("a bug")
 
-    monkeypatch.setattr(Election, "acquire", acquire)
+    monkeypatch.setattr(Election, "attempt", attempt)
     options = Options(namespaces=("default",), kubeconfig=apiserver.kubeconfig, context=apiserver.context)
     assert run_deployed(options) == 70
     assert "KeyError: 'a bug'" in caplog.text
