@@ -1,44 +1,72 @@
-"""What an operator behind a proxy was told that people ask for: it cannot know of anything newer."""
+"""What an operator behind a proxy was told: it cannot know of anything newer."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar
 
 from aiohttp import web
 
-GROUPS = "/daskworkergroups"
+from dask_k8s.kinds.value import Manifest
+from dask_k8s.operator import nodes
+from dask_k8s.operator.caches import slim_node
+
+Word = TypeVar("Word")
+
 IN_FLIGHT = 10.0
-"""Seconds that a write may be under way that an older number was the reason for: its own time-out, and a delay."""
+"""Seconds that a write may be under way that an older word was the reason for: its own time-out, and a delay."""
+
+
+class Heard(Generic[Word]):
+    """What was said of each of many things, and when."""
+
+    def __init__(self) -> None:
+        self._said: defaultdict[str, list[tuple[float, Word]]] = defaultdict(list)
+
+    def add(self, of: str, word: Word) -> None:
+        """It has just been said."""
+        self._said[of].append((time.monotonic(), word))
+
+    def acted_on(self, of: str, now: float) -> list[Word]:
+        """What a write that arrives now may have had in mind: the last of the older words, and all newer ones."""
+        said = self._said.get(of, [])
+        older = [word for at, word in said if now - at >= IN_FLIGHT]
+        return [*older[-1:], *(word for at, word in said if now - at < IN_FLIGHT)]
 
 
 class Beliefs:
-    """The replicas of worker groups as they passed a proxy."""
+    """The replicas of worker groups and the state of nodes as they passed a proxy."""
 
     def __init__(self) -> None:
-        self._told: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
+        self._replicas = Heard[int]()
+        self._nodes = Heard[Manifest | None]()
 
     def hear(self, request: web.Request, body: bytes) -> None:
         """What passes on its way to the operator."""
-        if GROUPS not in request.path:
-            return
-        content = json.loads(body)
-        if "watch" in request.query:
-            self._learn(content.get("object") or {})
-        for item in content.get("items") or [] if "watch" not in request.query else []:
-            self._learn(item)
+        if request.path.endswith("/daskworkergroups"):
+            for _, group in _items(request, body):
+                self._replicas.add(group["metadata"]["uid"], group["spec"]["worker"].get("replicas", 0))
+        elif request.path.endswith("/nodes"):
+            for gone, node in _items(request, body):
+                self._nodes.add(node["metadata"]["name"], None if gone else slim_node(node))
 
     def most(self, group: str, now: float) -> int:
         """The most replicas of a group, by uid, that a write which arrives now may have had in mind."""
-        told = self._told.get(group, [])
-        recent = [replicas for at, replicas in told if now - at < IN_FLIGHT]
-        before = [replicas for at, replicas in told if now - at >= IN_FLIGHT][-1:]
-        return max((*recent, *before), default=0)
+        return max(self._replicas.acted_on(group, now), default=0)
 
-    def _learn(self, group: Mapping[str, Any]) -> None:
-        if "uid" in group.get("metadata", {}):
-            replicas = group.get("spec", {}).get("worker", {}).get("replicas", 0)
-            self._told[group["metadata"]["uid"]].append((time.monotonic(), replicas))
+    def may_leave(self, pod: Manifest, now: float) -> bool:
+        """Whether a write that arrives now may have had in mind that a Pod's node is about to go."""
+        heard = self._nodes.acted_on(pod["spec"].get("nodeName", ""), now)
+        return any(nodes.leaves(node, pod["spec"].get("tolerations") or ()) for node in heard)
+
+
+def _items(request: web.Request, body: bytes) -> Iterator[tuple[bool, Any]]:
+    """The objects of an answer to a list, or of a watch's event, and whether they are gone."""
+    content = json.loads(body)
+    if "watch" not in request.query:
+        yield from ((False, item) for item in content.get("items") or ())
+    elif content["type"] not in ("BOOKMARK", "ERROR"):
+        yield content["type"] == "DELETED", content["object"]

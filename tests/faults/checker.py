@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from dask_k8s.kube.informer import Informer
 from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, NODE, POD, SERVICE
 from dask_k8s.operator import nodes
 from dask_k8s.operator.caches import slim_node
+from tests.faults.beliefs import Beliefs
 
 OWNER = "owner"
 STUCK = timedelta(seconds=60)
@@ -28,8 +29,8 @@ class Checker:
 
     Parameters
     ----------
-    allowed
-        The most workers of a group, by uid, that a write arriving now may have had in mind.
+    beliefs
+        What the operator was told, and so what a write arriving now may have had in mind.
 
     Attributes
     ----------
@@ -41,13 +42,13 @@ class Checker:
         Worker Pods.
     """
 
-    def __init__(self, client: Client, namespaces: tuple[str, ...], allowed: Callable[[str], int]) -> None:
+    def __init__(self, client: Client, namespaces: tuple[str, ...], beliefs: Beliefs) -> None:
         self.surplus: list[str] = []
         self.after_a_crash: list[str] = []
         self.created = self.gone = 0
         self._client = client
         self._namespaces = namespaces
-        self._allowed = allowed
+        self._beliefs = beliefs
         self._crash_counts_until = 0.0
         indexes = {OWNER: _owner}
         self.pods = [Informer(client, POD, ns, indexes=indexes, labels=names.COMPONENT) for ns in namespaces]
@@ -92,12 +93,16 @@ class Checker:
 
     def _look(self, uid: str) -> None:
         """One more worker counts: that may be one too many."""
-        there = [pod for informer in self.pods for pod in informer.by(OWNER, uid) if self._counts(pod)]
-        most = self._allowed(uid)
+        now = time.monotonic()
+        pods = [pod for informer in self.pods for pod in informer.by(OWNER, uid) if self._counts(pod)]
+        there = [pod for pod in pods if not self._beliefs.may_leave(pod, now)]
+        most = self._beliefs.most(uid, now)
         if len(there) > most:
-            group = there[0]["metadata"]["labels"].get(names.WORKER_GROUP_NAME)
-            sentence = f"{there[0]['metadata']['namespace']}/{group}: {len(there)} workers where {most} were asked for"
-            (self.after_a_crash if time.monotonic() < self._crash_counts_until else self.surplus).append(sentence)
+            meta = there[0]["metadata"]
+            group = f"{meta['namespace']}/{meta['labels'].get(names.WORKER_GROUP_NAME)}"
+            made = sorted(f"{pod['metadata']['creationTimestamp']} {pod['metadata']['name']}" for pod in there)
+            sentence = f"{group}: {len(there)} workers where {most} were asked for: {', '.join(made)}"
+            (self.after_a_crash if now < self._crash_counts_until else self.surplus).append(sentence)
 
     def _counts(self, pod: Manifest) -> bool:
         node = self.nodes.get("", pod["spec"].get("nodeName", ""))

@@ -82,7 +82,7 @@ async def soak(options: Options) -> Json:
         namespaces = await stack.enter_async_context(own_namespaces(client, "soak", NAMESPACES))
         served = [word for namespace in namespaces for word in ("--namespace", namespace)]
         place = await stack.enter_async_context(candidate(own, Path(options.folder), "operator", served, SETTINGS))
-        checker = Checker(client, namespaces, lambda uid: place.beliefs.most(uid, time.monotonic()))
+        checker = Checker(client, namespaces, place.beliefs)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         watching = group.create_task(checker.run())
         await checker.synced()

@@ -325,6 +325,6 @@ def test_data_waits_for_a_worker_that_can_take_it(alone: Processes, golden: str)
         wait_for(lambda: "Data is not handed over yet" in alone.log("victim"), "the first refusal")
         alone.worker("seed-cluster/worker-pod", "later")
         victim.wait(SECONDS)
-        assert list(_workers(client)) == ["later"]
+        assert list(_workers(client)) == ["later"], f"{alone.log('victim')}\n{alone.log('later')}"
         assert client.gather(futures) == list(range(KEYS))
     assert "WARNING - Data was not handed over" not in alone.log("victim")

@@ -27,6 +27,9 @@ STANDS_STILL = timedelta(seconds=10)
 DRAINED_GRACE = 2
 """Seconds for a Pod that holds nothing any more: it only has to close its connections."""
 
+GIVEN_UP_GRACE = 30
+"""Seconds for a Pod whose data is given up: it may hand over a part by itself, and tries so until its grace is over."""
+
 
 @value
 class Choice:
@@ -92,12 +95,16 @@ def drained(observed: ObservedGroup, cluster: Ref, replicas: int, timeout: int, 
         (going if may_go(worker, replicas, timeout, now) else staying).append(worker)
     waiting = [worker for worker in staying if worker.drain is None]
     for worker in going:
-        holds_nothing = worker.drain is Drain.EMPTY or worker.phase is Phase.ENDED
-        # One that is given up may hand over a part of its data yet, by itself, and so may one that joins just now.
-        yield Delete(target=worker.ref, grace=DRAINED_GRACE if holds_nothing else None)
+        yield Delete(target=worker.ref, grace=_grace(worker))
     for until in sorted({deadline(worker, timeout) for worker in waiting}):
         together = frozenset(worker.ref for worker in waiting if deadline(worker, timeout) == until)
         yield Retire(cluster=cluster, workers=together, until=until)
+
+
+def _grace(worker: Worker) -> int | None:
+    if worker.drain is Drain.EMPTY or worker.phase is Phase.ENDED:
+        return DRAINED_GRACE
+    return None if worker.drain is Drain.ABSENT else GIVEN_UP_GRACE  # one that joins just now has all its time
 
 
 def may_go(worker: Worker, replicas: int, timeout: int, now: datetime) -> bool:

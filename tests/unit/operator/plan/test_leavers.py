@@ -165,7 +165,7 @@ DRAINS = [
         "with none to stay it goes once its time is over",
         0,
         observed(retiring("b", Drain.REFUSED, since=-60)),
-        ["delete b"],
+        ["delete b within 30 s"],
         False,
     ),
     (
@@ -179,7 +179,7 @@ DRAINS = [
         "unless it has stopped moving for that time",
         0,
         observed(retiring("b", drained=replace(MOVING, moved=later(-60)), since=-600)),
-        ["delete b"],
+        ["delete b within 30 s"],
         False,
     ),
     ("and not before", 0, observed(retiring("b", Drain.REFUSED, since=-59)), [], False),
