@@ -13,7 +13,7 @@ preload that retires the worker keeps every key; no operator is needed for it. T
   nanny acts. So the worker leaves the group.
 - A worker that is still looking for its scheduler holds nothing, and a nanny would wait for the end of that search: it
   is ended. But a nanny learns late that its worker has joined, so the scheduler is asked, by the worker's name; the
-  worker stands still meanwhile, so that it cannot join between the answer and its end.
+  worker stands still meanwhile, so that it cannot join between the answer and its end. One that has joined goes on.
 - A scheduler that is gone does not answer, and one that is busy answers late, or takes no connection for a while. Only
   where a connection is refused it is gone, and the worker ends; and everything has a limit.
 
@@ -73,11 +73,14 @@ async def reach_scheduler(nanny):
     await comm.close()
 {scheduler_is_gone}async def is_known(nanny):
     try:
-        return await asyncio.wait_for(nanny.scheduler.ncores(workers=[nanny.worker_address]), 5)
+        if not is_starting(nanny):
+            return await asyncio.wait_for(nanny.scheduler.ncores(workers=[nanny.worker_address]), 5)
+        there = await asyncio.wait_for(nanny.scheduler.identity(), 5)
+        return str(nanny.name) in [str(each["name"]) for each in there["workers"].values()]
     except (OSError, asyncio.TimeoutError):
         return True
 def is_starting(nanny):
-    return nanny.process.status.name in ("init", "starting")
+    return nanny.process is not None and nanny.process.status.name in ("init", "starting")
 async def dask_setup(nanny):
     preload = nanny.preload or dask.config.get("distributed.worker.preload") or []
     preload = [preload] if isinstance(preload, str) else list(preload)
@@ -100,7 +103,7 @@ async def dask_teardown(nanny):
     now = asyncio.get_running_loop().time
     end, step = now() + {limit}, 0
     for _ in range(50):
-        if nanny.process is None or nanny.process.pid or not is_starting(nanny):
+        if not is_starting(nanny) or nanny.process.pid:
             break
         await asyncio.sleep(0.1)
     pid = nanny.process and nanny.process.pid
@@ -123,12 +126,15 @@ async def dask_teardown(nanny):
         await asyncio.wait([leaving], timeout=0.2)
         if leaving.done():
             failed = leaving.exception()
-            if failed is None and (starting or leaving.result() or not await is_known(nanny)):
+            if failed is None and (leaving.result() or not await is_known(nanny)):
                 handed_over = True
                 break
             why = repr(failed) if failed else "no other worker can take it"
-            if starting or (failed and await scheduler_is_gone(nanny)):
+            if failed and (starting or await scheduler_is_gone(nanny)):
                 break
+            if starting and nanny.process.pid == pid:
+                os.kill(pid, signal.SIGCONT)
+            starting = False
             log.info("Data is not handed over yet: %s", why)
             await asyncio.sleep(2)
             leaving = begin()

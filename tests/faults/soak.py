@@ -135,7 +135,7 @@ class Run:
         settled = well - began
         before = len(self._place.faults.requests)
         await asyncio.sleep(self._options.quiet)
-        loud = self._writes(before)
+        loud = self._writes(before, but=NO_CHANGES)
         shaken = self._writes(0)
         return {
             "seed": self._options.seed,
@@ -156,11 +156,11 @@ class Run:
         deletions = [met for met in self._place.faults.requests if met.method == "DELETE" and "/pods/" in met.path]
         return {met.path.removeprefix("/api/v1/namespaces/").replace("/pods/", "/") for met in deletions}
 
-    def _writes(self, since: int) -> Counter[str]:
+    def _writes(self, since: int, but: tuple[str, ...] = NO_CHANGES[:2]) -> Counter[str]:
         met = [
             calls.of(each.method, each.path) for each in self._place.faults.requests[since:] if each.method in WRITES
         ]
-        return Counter(f"{call.verb} {call.resource}" for call in met if call.resource not in (LEASES, QUESTIONS))
+        return Counter(f"{call.verb} {call.resource}" for call in met if call.resource not in but)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ the whole process group; where there is no tini the test does that itself.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -22,7 +23,7 @@ from typing import Any
 
 import pytest
 import yaml
-from distributed import Client
+from distributed import Client, Worker, WorkerPlugin
 
 pytestmark = pytest.mark.filterwarnings("default")  # of distributed's own client, not ours
 
@@ -30,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 KEYS = 20
 SECONDS = 40.0
 TINI = shutil.which("tini")
+REFUSED = "INFO - Data is not handed over yet"
 
 
 def container_of(golden: str) -> dict[str, Any]:
@@ -322,9 +324,32 @@ def test_data_waits_for_a_worker_that_can_take_it(alone: Processes, golden: str)
         client.wait_for_workers(1, timeout=SECONDS)
         futures: list[Any] = client.scatter(list(range(KEYS)), hash=False)
         terminate(victim, through_group=False)
-        wait_for(lambda: "Data is not handed over yet" in alone.log("victim"), "the first refusal")
+        wait_for(lambda: REFUSED in alone.log("victim"), "the first refusal")
         alone.worker("seed-cluster/worker-pod", "later")
         victim.wait(SECONDS)
         assert list(_workers(client)) == ["later"], f"{alone.log('victim')}\n{alone.log('later')}"
         assert client.gather(futures) == list(range(KEYS))
     assert "WARNING - Data was not handed over" not in alone.log("victim")
+
+
+def test_a_worker_that_has_just_joined_hands_over_too(alone: Processes) -> None:
+    """Its nanny has not heard yet that it joined, and holds it for one that still looks for its scheduler."""
+
+    class Slow(WorkerPlugin):  # type: ignore[misc]
+        """Known to the scheduler, with a port that is open, and not up yet."""
+
+        async def setup(self, worker: Worker) -> None:
+            await asyncio.sleep(10)
+
+    alone.scheduler()
+    with Client(alone.address, set_as_default=False) as client:
+        client.register_plugin(Slow())
+        victim = alone.worker("seed-cluster/worker-pod", "victim")
+        client.wait_for_workers(1, timeout=SECONDS)
+        futures: list[Any] = client.scatter(list(range(KEYS)), hash=False)
+        terminate(victim, through_group=False)
+        wait_for(lambda: REFUSED in alone.log("victim"), "the first refusal")
+        alone.worker("seed-cluster/worker-pod", "later")
+        victim.wait(SECONDS)
+        assert list(_workers(client)) == ["later"], f"{alone.log('victim')}\n{alone.log('later')}"
+        assert client.gather(futures) == list(range(KEYS))
