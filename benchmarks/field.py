@@ -138,5 +138,13 @@ def clusters(count: int, workers: int) -> list[Manifest]:
 
 
 async def each(do: Callable[[Any], Awaitable[object]], things: Iterable[Any]) -> None:
-    """Do something for each of many, so many at a time as the client allows."""
-    await asyncio.gather(*map(do, things))
+    """Do something for each of many, so many at a time as the client allows: none waits there beyond its time."""
+    left = iter(things)
+
+    async def some() -> None:
+        for thing in left:
+            await do(thing)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(IN_FLIGHT):
+            group.create_task(some())
