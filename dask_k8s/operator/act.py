@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
-from typing import Protocol, assert_never
+from typing import Protocol, TypeVar, assert_never
 
 from dask_k8s import metadata, names
 from dask_k8s.errors import AlreadyExists, ApiError, Conflict, LeadershipLost, Missing, Unavailable, Unreachable
 from dask_k8s.kinds.value import Manifest, Ref
 from dask_k8s.kube import resources
 from dask_k8s.kube.client import Client
-from dask_k8s.operator.actions import Action, Create, Delete, Patch, Retire
+from dask_k8s.operator.actions import Action, Clear, Create, Delete, Patch, Retire
 from dask_k8s.operator.deeds import Deeds
 from dask_k8s.operator.engine.election import Fence
 from dask_k8s.operator.engine.expectations import Expectations
 from dask_k8s.operator.engine.queue import Key
 from dask_k8s.operator.refusals import Refusals
+
+Done = TypeVar("Done")
 
 LARGEST_BATCH = 256
 
@@ -109,6 +111,8 @@ class Hands:
                     await self._delete(key, action.target, action.grace)
                 case Retire():
                     self._drains.begin(key, action)
+                case Clear():
+                    await self._clear(key, action)
                 case _:
                     assert_never(action)
         except (Unavailable, Conflict):
@@ -186,8 +190,22 @@ class Hands:
             return
         self._expectations.deleted(key, target.kind, target.uid or "")
 
+    async def _clear(self, key: Key, clear: Clear) -> None:
+        """A cache may be behind: that its owner is gone is asked, and not believed."""
+        owner = clear.owner
+        try:
+            there = await self._client.get(resources.named(owner.kind), owner.namespace, owner.name)
+        except Missing:
+            pass
+        else:
+            if there["metadata"]["uid"] == owner.uid:
+                return
+        results = await _all(self._delete(key, each, None) for each in clear.left)
+        for error in (result for result in results if isinstance(result, BaseException)):
+            raise error
 
-async def _all(deeds: Iterable[Awaitable[bool]]) -> list[bool | BaseException]:
+
+async def _all(deeds: Iterable[Awaitable[Done]]) -> list[Done | BaseException]:
     """Every deed is tried, whatever becomes of the others."""
     return list(await asyncio.gather(*deeds, return_exceptions=True))
 

@@ -60,7 +60,23 @@ class Retire:
     until: datetime
 
 
-Action: TypeAlias = Create | Patch | Delete | Retire
+@value
+class Clear:
+    """Take away what a resource has left, once the API server itself says that the resource is gone.
+
+    Parameters
+    ----------
+    owner
+        The resource, with its uid.
+    left
+        What it controlled.
+    """
+
+    owner: Ref
+    left: tuple[Ref, ...]
+
+
+Action: TypeAlias = Create | Patch | Delete | Retire | Clear
 
 
 class Ask(Enum):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,7 +26,7 @@ from dask_k8s.kube.resources import (
 )
 from dask_k8s.operator import nodes
 from dask_k8s.operator.actions import NOTHING, Plan
-from dask_k8s.operator.caches import CLUSTER, NODE_NAME, Cache, Caches, spec_cluster
+from dask_k8s.operator.caches import CLUSTER, NODE_NAME, OWNER, Cache, Caches, spec_cluster
 from dask_k8s.operator.engine.expectations import Expectations
 from dask_k8s.operator.engine.pace import Pace
 from dask_k8s.operator.engine.queue import Key, Queue
@@ -33,7 +34,7 @@ from dask_k8s.operator.observe import Observer
 from dask_k8s.operator.plan import autoscaler as autoscaler_plan
 from dask_k8s.operator.plan import cluster as cluster_plan
 from dask_k8s.operator.plan import job as job_plan
-from dask_k8s.operator.plan import ownership, unreadable
+from dask_k8s.operator.plan import ownership, remains, unreadable
 from dask_k8s.operator.plan import worker_group as group_plan
 from dask_k8s.operator.plan.ownership import LeaseSeen, Verdict
 from dask_k8s.operator.pods import starts
@@ -93,12 +94,13 @@ class Controllers:
         self._observer = observer
         self._me = me
         self._owners: dict[str, Key] = {}
+        self._gone: dict[Key, Ref] = {}
         self._renewals: dict[str, tuple[object, float]] = {}
         self._pace = Pace()
         self._wire()
 
     def decide(self, key: Key, now: datetime, draw: str) -> Decided | None:
-        """What to do for a key; None where its object is gone."""
+        """What to do for a key; None where its object is gone, with all that was its own."""
         match key.kind:
             case names.CLUSTER:
                 return self._decide(key, self._caches.clusters, DASK_CLUSTER, now, lambda m: self._cluster(key, m, now))
@@ -131,7 +133,7 @@ class Controllers:
         manifest = cache.get(key.namespace, key.name)
         if manifest is None:
             self._pace.forget(key)
-            return None
+            return self._remains(key, resource, now)
         began = time.monotonic()
         try:
             decision, cluster = plan(manifest)
@@ -146,6 +148,24 @@ class Controllers:
             cluster=cluster,
             plan=decision,
         )
+
+    def _remains(self, key: Key, resource: Resource, now: datetime) -> Decided | None:
+        """What a worker group has left that is gone."""
+        owner = self._gone.get(key)
+        if owner is None:
+            return None
+        pods = list(self._caches.pods.by(OWNER, owner.uid))
+        if not pods:
+            self._forget_gone(key)
+            return None
+        cluster = pods[0]["metadata"]["labels"].get(names.CLUSTER_NAME, "")
+        ours = self._follows(key.namespace, cluster, now)
+        plan = remains.plan(owner, self._observer.workers(key, pods)) if ours else NOTHING
+        return Decided(resource=resource, ref=owner, generation=0, status={}, cluster=None, plan=plan)
+
+    def _forget_gone(self, key: Key) -> None:
+        if (owner := self._gone.pop(key, None)) is not None:
+            self._owners.pop(owner.uid or "", None)
 
     def _cluster(self, key: Key, manifest: Manifest, now: datetime) -> tuple[Plan, Ref | None]:
         answer = self._not_ours(manifest, now)
@@ -249,11 +269,15 @@ class Controllers:
             self._wake_cluster(autoscaler["metadata"]["namespace"], spec_cluster(autoscaler) or "")
 
     def _on_resource(self, kind: str, old: Manifest | None, new: Manifest | None) -> None:
-        if old is not None and new is None:
-            self._owners.pop(old["metadata"]["uid"], None)
+        key = _key(kind, new or old or {})
+        self._forget_gone(key)
         if new is not None:
-            self._owners[new["metadata"]["uid"]] = _key(kind, new)
-        self._queue.add(_key(kind, new or old or {}))
+            self._owners[new["metadata"]["uid"]] = key
+        elif old is not None and kind == names.WORKER_GROUP:
+            self._gone[key] = replace(Ref.to(old, kind), version=None)
+        elif old is not None:
+            self._owners.pop(old["metadata"]["uid"], None)
+        self._queue.add(key)
 
     def _on_child(self, kind: str) -> Callable[[Manifest | None, Manifest | None], None]:
         """An object that a resource made: its expectation is met, and the resource is looked at again."""

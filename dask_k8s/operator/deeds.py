@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import assert_never
 
 from dask_k8s.kinds.value import Ref
-from dask_k8s.operator.actions import Action, Create, Delete, Patch, Retire
+from dask_k8s.operator.actions import Action, Clear, Create, Delete, Patch, Retire
 from dask_k8s.operator.engine.queue import Key
 
 DEEDS = {"create": "created", "patch": "changed", "delete": "deleted", "drain": "began to drain"}
@@ -52,6 +52,8 @@ def _deed(action: Action) -> tuple[str, list[Ref]]:
             return "delete", [target]
         case Retire(workers=workers):
             return "drain", list(workers)
+        case Clear(left=left):
+            return "delete", list(left)
         case _:
             assert_never(action)
 

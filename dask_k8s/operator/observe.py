@@ -5,7 +5,7 @@ Synchronously, so that one pass sees one world.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
@@ -97,6 +97,10 @@ class Observer:
             refusals=self._refusals.of(key),
             draw=draw,
         )
+
+    def workers(self, key: Key, pods: Iterable[Manifest]) -> Iterator[Worker]:
+        """What Pods say of workers whose group is gone."""
+        return (self._worker(key, pod, pinned=True) for pod in pods)
 
     def cluster(self, key: Key, cluster: Cluster) -> ObservedCluster:
         """What there is of a cluster."""

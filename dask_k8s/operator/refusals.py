@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 from dask_k8s.kinds.value import value
-from dask_k8s.operator.actions import Action, Create, Delete, Patch, Retire
+from dask_k8s.operator.actions import Action, Clear, Create, Delete, Patch, Retire
 from dask_k8s.operator.engine.queue import Key
 from dask_k8s.operator.observed import Refusal
 
@@ -92,3 +92,5 @@ def deed(action: Action) -> Deed:
             return ("delete", target.kind, target.name)
         case Retire(cluster=cluster):
             return ("retire", cluster.name)
+        case Clear(owner=owner):
+            return ("clear", owner.kind, owner.name)

@@ -16,7 +16,7 @@ from dask_k8s.kinds.cluster import Cluster
 from dask_k8s.kinds.fields import moment
 from dask_k8s.kinds.value import Manifest, Ref
 from dask_k8s.kinds.worker_group import WorkerGroup
-from dask_k8s.operator.actions import Action, Ask, Create, Delete, Patch, Plan, Retire
+from dask_k8s.operator.actions import Action, Ask, Clear, Create, Delete, Patch, Plan, Retire
 from dask_k8s.operator.observed import (
     DefaultGroup,
     Drain,
@@ -119,6 +119,8 @@ class GroupWorld:
                 for ref in workers:
                     assert self.workers[ref.name].drain is None, "two drains of one worker"
                     self._change(ref.name, drained=Drained(state=Drain.UNDER_WAY))
+            case Clear():
+                raise AssertionError("the group is there")
             case _:
                 assert_never(action)
 
@@ -192,8 +194,8 @@ class ClusterWorld:
                     self.flowed = int(patch["metadata"]["annotations"][names.REPLICAS_FROM_CLUSTER])
                 case Delete(target=target):
                     self.parts[target.kind] = Presence.LEAVING
-                case Retire():
-                    raise AssertionError("a cluster's plan retires nobody")
+                case Retire() | Clear():
+                    raise AssertionError("a cluster's plan retires nobody, and clears nothing away")
                 case _:
                     assert_never(action)
 

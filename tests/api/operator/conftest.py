@@ -136,11 +136,12 @@ class World:
     async def workers(self, count: int) -> list[Json]:
         """Wait until there are exactly so many workers."""
 
-        async def there() -> list[Json] | None:
+        async def there() -> tuple[list[Json]] | None:
             found = await self.pods()
-            return found if len(found) == count else None
+            return (found,) if len(found) == count else None
 
-        return [] if count == 0 and not await self.pods() else await self.until(there, f"{count} workers")
+        found: tuple[list[Json]] = await self.until(there, f"{count} workers")
+        return found[0]
 
     async def workers_of(self, group: str) -> list[Json]:
         """The worker Pods of one group."""

@@ -121,6 +121,30 @@ async def test_a_pods_token_is_read_again(tmp_path: Path, monkeypatch: pytest.Mo
     assert await login.headers() == {"Authorization": "Bearer second"}
 
 
+@pytest.mark.parametrize(
+    ("host", "token", "said"),
+    [
+        ("fd00::1", "first", None),
+        ("", "first", "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set"),
+        ("10.96.0.1", "", "token is empty"),
+        ("10.96.0.1", None, "No such file"),
+    ],
+    ids=["IPv6", "no Pod", "no token yet", "no file"],
+)
+async def test_what_a_pod_may_lack_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, token: str | None, said: str | None
+) -> None:
+    """Or it is there in a form that has to be written differently."""
+    account = service_account(tmp_path, monkeypatch)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+    (account / "token").unlink() if token is None else (account / "token").write_text(token)
+    if said is None:
+        assert (await credentials.from_service_account(account)).server == "https://[fd00::1]:443"
+        return
+    with pytest.raises(NoCredentials, match=said):
+        await credentials.from_service_account(account)
+
+
 async def test_a_kubeconfig_comes_before_the_service_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who puts one into a Pod means it."""
     monkeypatch.setattr(credentials, "SERVICE_ACCOUNT_FOLDER", service_account(tmp_path, monkeypatch))

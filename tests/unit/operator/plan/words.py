@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, assert_never
 
 from dask_k8s.kinds.value import Manifest
-from dask_k8s.operator.actions import Create, Delete, Patch, Plan, Retire
+from dask_k8s.operator.actions import Action, Clear, Create, Delete, Patch, Plan, Retire
 from dask_k8s.operator.observed import Drain, Known, ObservedGroup, Phase, Silent, Worker
 from tests.unit.given import NOW, later, worker
 
@@ -18,7 +18,7 @@ def deeds(made: Plan) -> list[str]:
     return sorted(_deed(action) for action in made.actions)
 
 
-def _deed(action: Create | Patch | Delete | Retire) -> str:
+def _deed(action: Action) -> str:
     match action:
         case Create(manifest=manifest):
             return f"create {manifest['kind']}"
@@ -31,6 +31,8 @@ def _deed(action: Create | Patch | Delete | Retire) -> str:
             return f"delete {target.name}" + ("" if grace is None else f" within {grace} s")
         case Retire(workers=workers):
             return f"retire {' '.join(sorted(each.name for each in workers))}"
+        case Clear(left=left):
+            return f"clear {' '.join(sorted(each.name for each in left))}"
         case _:
             assert_never(action)
 

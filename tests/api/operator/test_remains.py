@@ -1,0 +1,79 @@
+"""The Pods of a worker group that is gone. No garbage collector runs here: what goes, the operator has taken away."""
+
+from __future__ import annotations
+
+import json
+
+from aiohttp import web
+
+from dask_k8s.kube.client import Client
+from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP
+from tests.api.operator.conftest import Serve, World, seed_cluster
+from tests.faults.proxy import Faults, first, only, says
+
+
+async def test_they_go_with_their_group(world: World, serve: Serve) -> None:
+    """And those of another group stay."""
+    async with serve():
+        await world.make(seed_cluster())
+        await world.workers(2)
+        await world.client.create(another(world.namespace, replicas=3))
+        await world.workers(5)
+        await world.client.delete(DASK_WORKER_GROUP, world.namespace, "another")
+        left = await world.workers(2)
+        assert left == await world.workers_of("simple-default")
+
+
+async def test_they_go_with_their_group_though_one_deletion_fails(
+    world: World, serve: Serve, faults: Faults, through: Client
+) -> None:
+    """It is tried again."""
+    async with serve(client=through):
+        await world.make(seed_cluster())
+        await world.workers(2)
+        faults.trouble = only(lambda request: request.method == "DELETE", first(1, says(503)))
+        await world.client.delete(DASK_CLUSTER, world.namespace, "simple")
+        await world.client.delete(DASK_WORKER_GROUP, world.namespace, "simple-default")
+        await world.workers(0)
+
+
+async def test_a_group_that_only_seems_to_be_gone_keeps_its_pods(
+    world: World, serve: Serve, faults: Faults, through: Client
+) -> None:
+    """A cache is told of a deletion that was none, as one is that is behind: the API server itself is asked first."""
+    async with serve(client=through):
+        await world.make(seed_cluster())
+        pods = await world.workers(2)
+        told = False
+
+        def deleted(request: web.Request, line: bytes) -> list[bytes]:
+            nonlocal told
+            event = json.loads(line)
+            if not request.path.endswith("/daskworkergroups") or event["type"] != "MODIFIED":
+                return [line]
+            told = True
+            return [json.dumps({**event, "type": "DELETED"}).encode()]
+
+        async def asked() -> bool:
+            return told and any(met.method == "GET" and "/daskworkergroups/" in met.path for met in faults.requests)
+
+        faults.lines = deleted
+        await world.client.patch(
+            DASK_WORKER_GROUP, world.namespace, "simple-default", {"metadata": {"labels": {"edited": "1"}}}
+        )
+        await world.until(asked, "the question whether it is gone")
+        faults.lines = None
+        await world.scale(3)
+        now = {pod["metadata"]["uid"] for pod in await world.workers(3)}
+        assert {pod["metadata"]["uid"] for pod in pods} < now
+        assert not [met for met in faults.requests if met.method == "DELETE"]
+
+
+def another(namespace: str, replicas: int) -> dict[str, object]:
+    worker = {**seed_cluster()["spec"]["worker"], "replicas": replicas}
+    return {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskWorkerGroup",
+        "metadata": {"name": "another", "namespace": namespace},
+        "spec": {"cluster": "simple", "worker": worker},
+    }
