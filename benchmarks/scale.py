@@ -90,8 +90,8 @@ async def _raw(place: Field, namespace: str, count: int, each_has: int) -> Figur
     await each(place.client.create, pods)
     made = time.monotonic() - began
     began = time.monotonic()
-    await each(lambda pod: place.client.delete(POD, namespace, pod["metadata"]["name"], grace=0), pods)
-    return {"made": made, "removed": time.monotonic() - began}
+    await each(lambda pod: place.client.delete(POD, namespace, pod["metadata"]["name"]), pods)
+    return {"made": made, "removed": await place.pods(namespace, most=0) - began}
 
 
 async def _by_operator(place: Field, namespace: str, subject: str, used: Used, count: int, each_has: int) -> Figures:

@@ -43,6 +43,9 @@ from dask_k8s.settings import Timing
 COALESCE = 0.02
 """Seconds that the events of a group's Pods are gathered before its pass, where it may have to do something."""
 
+REMAINS = 1.0
+"""Seconds between two looks at what a group has left that is gone."""
+
 
 @value
 class Decided:
@@ -303,6 +306,8 @@ class Controllers:
         """Seconds until the pass of a child's owner: a worker that starts is news for the status alone."""
         if key.kind != names.WORKER_GROUP:
             return 0.0
+        if key in self._gone:
+            return REMAINS
         return self._pace.wait(key) if new is not None and starts(old, new) else COALESCE
 
     def _on_node(self, old: Manifest | None, new: Manifest | None) -> None:

@@ -8,8 +8,10 @@ from collections.abc import Callable
 
 from dask_k8s.operator.engine.queue import Key
 
-SHORTEST, LONGEST = 0.02, 1.0
-"""Seconds: events that come together are one piece of news in any case, and nobody waits longer for a status."""
+SHORTEST, ALONE, LONGEST = 0.02, 1.0, 3.0
+"""Seconds: events that come together are one piece of news in any case; nobody waits longer for a status where little
+else is looked at; and nobody where a hundred groups start at once, as long as people watch a number before they wonder.
+"""
 
 SHARE = 0.05
 """Of the time, for one key."""
@@ -46,7 +48,7 @@ class Pace:
         """Seconds that news of a key may wait."""
         one = self._last.get(key, 0.0) / SHARE
         all_keys = self._left() / MEMORY / BUSY * LONGEST
-        return min(LONGEST, max(SHORTEST, one, all_keys))
+        return max(SHORTEST, min(ALONE, one), min(LONGEST, all_keys))
 
     def forget(self, key: Key) -> None:
         """The key's object is gone."""
