@@ -34,7 +34,7 @@ WORKERS, LEFT = 10, 5
 WINDOW, SETTLE, LONGEST = 60.0, 15.0, 600.0
 AT_ONCE = 20
 DAY = 86_400
-"""Seconds of ``idleTimeout``: far from its end a scheduler is asked each five seconds."""
+"""Seconds of ``idleTimeout``: far from its end a scheduler is asked each 30 seconds."""
 
 HEADER = ("", "questions a second", "of a core", "connections", "begun", "requests", "memory")
 

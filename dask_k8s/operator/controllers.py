@@ -163,7 +163,7 @@ class Controllers:
             return None
         cluster = pods[0]["metadata"]["labels"].get(names.CLUSTER_NAME, "")
         ours = self._follows(key.namespace, cluster, now)
-        plan = remains.plan(owner, self._observer.workers(key, pods)) if ours else NOTHING
+        plan = remains.plan(owner, tuple(self._observer.left(key, pods))) if ours else NOTHING
         return Decided(resource=resource, ref=owner, generation=0, status={}, cluster=None, plan=plan)
 
     def _forget_gone(self, key: Key) -> None:

@@ -98,9 +98,12 @@ class Observer:
             draw=draw,
         )
 
-    def workers(self, key: Key, pods: Iterable[Manifest]) -> Iterator[Worker]:
-        """What Pods say of workers whose group is gone."""
-        return (self._worker(key, pod, pinned=True) for pod in pods)
+    def left(self, key: Key, pods: Iterable[Manifest]) -> Iterator[Ref]:
+        """Those of a group that is gone that are not on their way out, each with the version that was read."""
+        for pod in pods:
+            meta = pod["metadata"]
+            if "deletionTimestamp" not in meta and not self._expectations.leaving(key, meta["uid"]):
+                yield Ref.to(pod, "Pod")
 
     def cluster(self, key: Key, cluster: Cluster) -> ObservedCluster:
         """What there is of a cluster."""

@@ -32,7 +32,7 @@ def plan(cluster: Cluster, observed: ObservedCluster, now: datetime) -> Plan:
         events=conditions.changes(cluster.status, wanted),
         actions=(Delete(target=cluster.head.ref),) if rest.over else tuple(_actions(cluster, observed, now)),
         urgent=_scheduler(cluster, observed) != _known_scheduler(cluster),
-        ask=frozenset(idleness.questions(rest, now)),
+        ask=frozenset(idleness.questions(cluster, rest, now)),
         wake_at=min((*_retries(observed, now), *idleness.deadlines(rest, observed, now)), default=None),
     )
 

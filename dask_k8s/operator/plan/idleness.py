@@ -20,9 +20,12 @@ from dask_k8s.operator.actions import Ask, Question
 from dask_k8s.operator.observed import Known, ObservedCluster, Phase, Silent
 from dask_k8s.operator.plan.conditions import Condition, Type, timestamp
 
-SELDOM = 5.0
 OFTEN = 1.0
-"""Seconds between two questions: far from the end of the time, and near to it."""
+"""Seconds between two questions near the end of the time."""
+
+SELDOM = (5.0, 30.0)
+"""The shortest and the longest that lie between two of them far from it; in between, a sixtieth of the time: so much
+later may the beginning of a rest be seen, and so the cluster go."""
 
 NEAR = timedelta(seconds=15)
 FRESH = timedelta(seconds=1.5)
@@ -78,11 +81,12 @@ def of_cluster(cluster: Cluster, observed: ObservedCluster, now: datetime) -> Id
     return Idleness(counts=counts, since=since, mark=mark, ends=ends, over=counts and after_its_end)
 
 
-def questions(idleness: Idleness, now: datetime) -> Iterator[Question]:
+def questions(cluster: Cluster, idleness: Idleness, now: datetime) -> Iterator[Question]:
     """What the scheduler is asked, and how often."""
     if idleness.counts:
         far = idleness.ends is None or now < idleness.ends - NEAR
-        yield Question(ask=Ask.IDLE, every=SELDOM if far else OFTEN)
+        seldom = min(SELDOM[1], max(SELDOM[0], cluster.spec.idle_timeout / 60))
+        yield Question(ask=Ask.IDLE, every=seldom if far else OFTEN)
 
 
 def deadlines(idleness: Idleness, observed: ObservedCluster, now: datetime) -> Iterator[datetime]:

@@ -6,15 +6,14 @@ second, twice for each Pod, for all namespaces together: a thousand workers woul
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
-
 from dask_k8s.kinds.value import Ref
-from dask_k8s.operator.actions import Clear, Plan
-from dask_k8s.operator.observed import Phase, Worker
+from dask_k8s.operator.actions import NOTHING, Clear, Plan
 
 
-def plan(owner: Ref, workers: Iterable[Worker]) -> Plan:
-    """Every Pod that is not on its way out already. Those that are to be kept have lost their owner before it went."""
-    left = tuple(replace(worker.ref, version=None) for worker in workers if worker.phase is not Phase.LEAVING)
-    return Plan(actions=(Clear(owner=owner, left=left),) if left else ())
+def plan(owner: Ref, left: tuple[Ref, ...]) -> Plan:
+    """All that is left, each in the version that was read.
+
+    Pods that are to be kept lose their owner before it goes (``--cascade=orphan``), which a cache may learn later than
+    that the owner went; but then their version is another one.
+    """
+    return Plan(actions=(Clear(owner=owner, left=left),)) if left else NOTHING

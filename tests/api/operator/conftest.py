@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from aiohttp import web
 
 from dask_k8s import names
 from dask_k8s.errors import Missing
@@ -20,6 +21,7 @@ from dask_k8s.kube.resources import DASK_AUTOSCALER, DASK_CLUSTER, DASK_JOB, DAS
 from dask_k8s.operator import Operator, Scope
 from dask_k8s.operator.engine.election import Election, Terms
 from dask_k8s.settings import Timing
+from tests.faults.proxy import Faults
 from tests.unit.scheduler.conftest import Partner, connected, located, process
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -259,3 +261,18 @@ def cluster_of(scheduler: Partner, **spec: Any) -> Json:
     (container,) = manifest["spec"]["scheduler"]["spec"]["containers"]
     container["ports"][0]["containerPort"] = located(scheduler.address)[1]
     return manifest
+
+
+def without(plural: str) -> Callable[[web.Request, bytes], list[bytes]]:
+    """Passes on what watches tell, but for those of one kind."""
+    return lambda request, line: [] if request.path.endswith(plural) else [line]
+
+
+async def quiet(faults: Faults, seconds: float = 2.0) -> None:
+    """Returns once nothing but the Lease has been asked for in so many seconds."""
+    async with asyncio.timeout(30):
+        while True:
+            before = len(faults.requests)
+            await asyncio.sleep(seconds)
+            if all("/leases" in met.path for met in faults.requests[before:]):
+                return

@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -18,7 +18,7 @@ from aiohttp import web
 from dask_k8s.kube import calls
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, NAMESPACE
-from tests.api.operator.conftest import Serve, World, seed_cluster
+from tests.api.operator.conftest import Serve, World, quiet, seed_cluster, without
 from tests.faults.proxy import Faults, Met, first, only, says
 
 
@@ -29,21 +29,6 @@ def makes_a_pod(request: web.Request | Met) -> bool:
 def made(faults: Faults) -> int:
     """How often the operator has asked for a Pod."""
     return sum(map(makes_a_pod, faults.requests))
-
-
-def without(plural: str) -> Callable[[web.Request, bytes], list[bytes]]:
-    """Passes on what watches tell, but for those of one kind."""
-    return lambda request, line: [] if request.path.endswith(plural) else [line]
-
-
-async def quiet(faults: Faults, seconds: float = 2.0) -> None:
-    """Returns once nothing but the Lease has been asked for in so many seconds."""
-    async with asyncio.timeout(30):
-        while True:
-            before = len(faults.requests)
-            await asyncio.sleep(seconds)
-            if all("/leases" in met.path for met in faults.requests[before:]):
-                return
 
 
 async def test_all_is_listed_once_at_the_beginning(serve: Serve, faults: Faults, through: Client) -> None:

@@ -7,9 +7,9 @@ import json
 from aiohttp import web
 
 from dask_k8s.kube.client import Client
-from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP
-from tests.api.operator.conftest import Serve, World, seed_cluster
-from tests.faults.proxy import Faults, first, only, says
+from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, POD
+from tests.api.operator.conftest import Serve, World, quiet, seed_cluster, without
+from tests.faults.proxy import Faults, Met, first, only, says
 
 
 async def test_they_go_with_their_group(world: World, serve: Serve) -> None:
@@ -67,6 +67,30 @@ async def test_a_group_that_only_seems_to_be_gone_keeps_its_pods(
         now = {pod["metadata"]["uid"] for pod in await world.workers(3)}
         assert {pod["metadata"]["uid"] for pod in pods} < now
         assert not [met for met in faults.requests if met.method == "DELETE"]
+
+
+async def test_pods_that_have_lost_their_owner_stay(
+    world: World, serve: Serve, faults: Faults, through: Client
+) -> None:
+    """As with ``--cascade=orphan``, though the operator learns of the deletion before it learns of that."""
+    async with serve(client=through):
+        await world.make(seed_cluster())
+        await world.workers(2)
+        await world.client.create(another(world.namespace, replicas=3))
+        await world.workers(5)
+        await quiet(faults)
+        faults.lines = without("/pods")
+        for pod in await world.workers_of("another"):
+            orphan = {"metadata": {"ownerReferences": None}}
+            await world.client.patch(POD, world.namespace, pod["metadata"]["name"], orphan)
+        before = len(faults.requests)
+        await world.client.delete(DASK_WORKER_GROUP, world.namespace, "another")
+        await world.until(lambda: three_refused(faults.requests[before:]), "three attempts")
+        assert len(await world.pods()) == 5
+
+
+async def three_refused(requests: list[Met]) -> bool:
+    return sum(met.method == "DELETE" and "/pods/" in met.path for met in requests) >= 3
 
 
 def another(namespace: str, replicas: int) -> dict[str, object]:

@@ -100,6 +100,13 @@ def test_it_is_asked_more_often_near_the_end(status: dict[str, Any], phase: Phas
     assert made.ask == expected
 
 
+@pytest.mark.parametrize(("timeout", "every"), [(1, 5.0), (300, 5.0), (900, 15.0), (1800, 30.0), (86_400, 30.0)])
+def test_the_longer_the_time_the_less_often_it_is_asked(timeout: int, every: float) -> None:
+    """A sixtieth of a long time does not matter to anybody."""
+    (question,) = plan(cluster(idleTimeout=timeout), seen(Unasked()), NOW).ask
+    assert question.every == every
+
+
 def test_without_a_timeout_nobody_is_asked() -> None:
     """0 and absent mean never."""
     for spec in ({}, {"idleTimeout": 0}):
