@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from benchmarks import peer, plot, report, serving
-from benchmarks.start import plain_environment, with_operator
+from benchmarks.start import installed, plain_environment
 from dask_k8s import make_cluster_spec
 from dask_k8s.cluster.spec import default_image
 from devcluster import Cluster, up
@@ -36,12 +36,14 @@ def main(rounds: int | None) -> None:
     """Measure, print, draw."""
     rounds = rounds or ROUNDS
     cluster = up("node")
-    with_operator(cluster, deployed=False)  # none serves but those of the measurements
     runs: dict[str, list[Run]] = {subject: [] for subject in SUBJECTS}
-    for turn in range(rounds):
-        for subject in SUBJECTS:
-            runs[subject].append(measured(cluster, subject))
-            print(f"{subject}, round {turn + 1} of {rounds}: {brief(runs[subject][-1])}", file=sys.stderr, flush=True)
+    with installed(cluster, serves=False):
+        for turn in range(rounds):
+            for subject in SUBJECTS:
+                runs[subject].append(measured(cluster, subject))
+                print(
+                    f"{subject}, round {turn + 1} of {rounds}: {brief(runs[subject][-1])}", file=sys.stderr, flush=True
+                )
     header = ("", "first new Pod", "six joined", "all done", "back at one", "tasks run twice")
     print(report.table(header, [(subject, *columns(runs[subject])) for subject in SUBJECTS]))
     print(f"\n{rounds} rounds each, alternating, medians (spread), from the burst on. {report.machine()}")

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks import peer, serving, usage
 from benchmarks.serving import Environment
-from benchmarks.start import plain_environment, with_operator
+from benchmarks.start import installed, plain_environment
 from dask_k8s import names
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube import credentials
@@ -124,8 +124,8 @@ class Used:
 async def field() -> AsyncIterator[Field]:
     """The nodes, who speaks for their schedulers, and no operator."""
     cluster = up("scale")
-    with_operator(cluster, deployed=False)
     async with AsyncExitStack() as stack:
+        stack.enter_context(installed(cluster, serves=False))
         stack.enter_context(playing(cluster))
         own = await credentials.from_kubeconfig(str(cluster.kubeconfig))
         client = await stack.enter_async_context(Client(own, in_flight=IN_FLIGHT))

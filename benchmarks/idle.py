@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from typing import Any
 
 from benchmarks import report, serving, usage
-from benchmarks.start import plain_environment, with_operator
+from benchmarks.start import installed, plain_environment
 from dask_k8s import names
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube import credentials
@@ -42,8 +42,7 @@ HEADER = ("", "questions a second", "of a core", "connections", "begun", "reques
 def main(rounds: int | None) -> None:
     """Measure and print; further rounds repeat each window."""
     cluster = up("scale")
-    with_operator(cluster, deployed=False)
-    with playing(cluster) as play:
+    with installed(cluster, serves=False), playing(cluster) as play:
         asyncio.run(measured(cluster, play, rounds or 1))
 
 

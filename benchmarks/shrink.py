@@ -20,7 +20,7 @@ import yaml
 from benchmarks import peer, report, serving, start_raw
 from benchmarks.serving import Environment, kubectl
 from benchmarks.shrink_client import CLUSTER, WORKS, Work
-from benchmarks.start import plain_environment, with_operator
+from benchmarks.start import installed, plain_environment
 from dask_k8s import make_cluster_spec
 from dask_k8s.cluster.spec import default_image
 from devcluster import Cluster, up
@@ -116,12 +116,12 @@ def main(rounds: int | None) -> None:
     """Measure and print."""
     rounds = rounds or ROUNDS
     cluster = up("node")
-    with_operator(cluster, deployed=False)  # none serves but those of the measurements
-    for work, subjects in PARTS.items():
-        runs = alternating(cluster, work, subjects, rounds)
-        header = (*HEADER, "of raw, scheduler", "of raw, API")
-        print(report.table(header, [row(name, runs[name], runs[RAW.name]) for name in runs]))
-        print(f"\n{work}: {rounds} rounds each, alternating, medians (spread). {report.machine()}\n")
+    with installed(cluster, serves=False):
+        for work, subjects in PARTS.items():
+            runs = alternating(cluster, work, subjects, rounds)
+            header = (*HEADER, "of raw, scheduler", "of raw, API")
+            print(report.table(header, [row(name, runs[name], runs[RAW.name]) for name in runs]))
+            print(f"\n{work}: {rounds} rounds each, alternating, medians (spread). {report.machine()}\n")
 
 
 def row(name: str, runs: Sequence[Run], raw: Sequence[Run]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from benchmarks import report
 from dask_k8s.cluster.spec import default_image
@@ -35,10 +36,10 @@ def main(rounds: int | None) -> None:
     cluster = up("node")
     rows = []
     for operator in OPERATORS:
-        with_operator(cluster, deployed=operator == "deployed")
-        for position in POSITIONS:
-            rows.append(row(cluster, operator, position, rounds))
-            print(f"{operator}, {position}: {rows[-1][4]} of raw", file=sys.stderr, flush=True)
+        with installed(cluster, serves=operator == "deployed"):
+            for position in POSITIONS:
+                rows.append(row(cluster, operator, position, rounds))
+                print(f"{operator}, {position}: {rows[-1][4]} of raw", file=sys.stderr, flush=True)
     header = (
         "operator",
         "client",
@@ -90,14 +91,22 @@ def measured(cluster: Cluster, position: str, module: str, *arguments: str) -> S
     return sample
 
 
-def with_operator(cluster: Cluster, *, deployed: bool) -> None:
-    """Install the operator, or take it away, so that only the wanted kind serves."""
-    dask = [sys.executable, "-m", "dask", "k8s"]
-    replicas = "1" if deployed else "0"
+@contextmanager
+def installed(cluster: Cluster, *, serves: bool) -> Iterator[None]:
+    """The deployed operator, or none but those that are measured: it is there, and serves only where it is wanted."""
     environment = {**plain_environment(), **cluster.environment()}
-    subprocess.run([*dask, "install"], env=environment, check=True, stdout=sys.stderr)
-    scale = ["kubectl", "-n", "dask-operator", "scale", "deployment/dask-operator", f"--replicas={replicas}"]
-    subprocess.run(scale, env=environment, check=True, stdout=sys.stderr)
+
+    def scale(replicas: int, *, check: bool = True) -> None:
+        argv = ["kubectl", "-n", "dask-operator", "scale", "deployment/dask-operator", f"--replicas={replicas}"]
+        subprocess.run(argv, env=environment, check=check, stdout=sys.stderr)
+
+    scale(1, check=False)
+    subprocess.run([sys.executable, "-m", "dask", "k8s", "install"], env=environment, check=True, stdout=sys.stderr)
+    scale(1 if serves else 0)
+    try:
+        yield
+    finally:
+        scale(1)
 
 
 def plain_environment() -> dict[str, str]:

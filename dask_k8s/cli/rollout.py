@@ -40,7 +40,10 @@ async def available(client: Client, namespace: str, name: str, say: Say, within:
     problem: Diagnosis | None = None
     try:
         async with asyncio.timeout(within):
-            while not is_available(deployment := await client.get(DEPLOYMENT, namespace, name)):
+            while True:
+                check_count(deployment := await client.get(DEPLOYMENT, namespace, name))
+                if is_available(deployment):
+                    return
                 problem = await _problem(client, deployment)
                 if problem is not None and problem.final:
                     raise StartError(_step(name), await _whole(client, namespace, problem), _mend(problem))
@@ -52,6 +55,20 @@ async def available(client: Client, namespace: str, name: str, say: Say, within:
         deployment = await client.get(DEPLOYMENT, namespace, name)
         cause, mend = _after_all(deployment, problem)
         raise StartTimeout(f"{_step(name)} within {within:.0f} s", cause, mend) from None
+
+
+def check_count(deployment: Manifest) -> None:
+    """The count is an administrator's; where it is 0 there is nothing to wait for, and nobody serves.
+
+    Raises
+    ------
+    StartError
+        Where it is 0.
+    """
+    if deployment["spec"].get("replicas", 1) == 0:
+        metadata = deployment["metadata"]
+        where = f"kubectl -n {metadata['namespace']} scale deployment/{metadata['name']} --replicas=1"
+        raise StartError(_step(metadata["name"]), "It is scaled to 0, so no operator runs.", f"Start one: {where}")
 
 
 def is_available(deployment: Manifest) -> bool:

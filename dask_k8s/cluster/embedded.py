@@ -138,7 +138,7 @@ async def missing_rights(client: Client, namespace: str) -> list[str]:
     """The verbs that an embedded operator needs and these credentials lack, as ``verb resource``."""
     wanted = [
         (verb, right.group, *right.resource.partition("/")[::2])
-        for right in (*RIGHTS, *EMBEDDED, FORWARDING)
+        for right in (*RIGHTS, *EMBEDDED, *(() if client.credentials.in_cluster else (FORWARDING,)))
         for verb in right.verbs
     ]
 

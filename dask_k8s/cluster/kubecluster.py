@@ -18,6 +18,7 @@ from distributed.security import Security
 from distributed.utils import Log, Logs, format_dashboard_link
 
 from dask_k8s import settings
+from dask_k8s.cluster import failures
 from dask_k8s.cluster.options import Arguments, CreateMode, Options, decide
 from dask_k8s.cluster.progress import Progress
 from dask_k8s.cluster.scaling import Scaling
@@ -181,29 +182,42 @@ class KubeCluster(WorkersCluster):
         loop = asyncio.get_running_loop()
         self._closing = asyncio.Event()
         ready: asyncio.Future[Started] = loop.create_future()
-        self._supervisor = loop.create_task(self._supervise(self._closing, ready))
+        deadline = loop.time() + self._options.resource_timeout
+        self._supervisor = loop.create_task(self._supervise(self._closing, ready, deadline))
         try:
             self._started = await asyncio.shield(ready)
-            self.scheduler_comm = rpc(
-                self._started.connection.address, connection_args=self.security.get_connection_args("client")
-            )
-            await super()._start()
+            await self._connect(self._started.connection.address, deadline)
         except BaseException:
-            await self._abandon(self._supervisor)
+            await self._abandon(self._supervisor, self._closing, ready)
             raise
         _open_clusters.add(self)
 
-    async def _abandon(self, supervisor: asyncio.Task[None]) -> None:
+    async def _connect(self, address: str, deadline: float) -> None:
+        """Dask's own part of the start."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                self.scheduler_comm = rpc(address, connection_args=self.security.get_connection_args("client"))
+                await super()._start()
+        except OSError as error:
+            raise failures.of_scheduler(error) from error
+
+    async def _abandon(
+        self, supervisor: asyncio.Task[None], closing: asyncio.Event, ready: asyncio.Future[Started]
+    ) -> None:
         """A start that failed or was cancelled: the supervisor takes away what it made."""
-        supervisor.cancel()
+        self.status = Status.failed
+        if ready.done():
+            closing.set()
+        else:
+            supervisor.cancel()
         await asyncio.gather(supervisor, return_exceptions=True)
         await super()._close()
 
-    async def _supervise(self, closing: asyncio.Event, ready: asyncio.Future[Started]) -> None:
+    async def _supervise(self, closing: asyncio.Event, ready: asyncio.Future[Started], deadline: float) -> None:
         """Everything that is open for this cluster, from its start to its close, in one task."""
         try:
             async with AsyncExitStack() as stack:
-                started = await self._opened(stack)
+                started = await self._opened(stack, deadline)
                 ready.set_result(started)
                 await self._until_closed(closing, started)
         except BaseException as error:
@@ -213,8 +227,12 @@ class KubeCluster(WorkersCluster):
                 raise
             ready.set_exception(first_error(error))
 
-    async def _opened(self, stack: AsyncExitStack) -> Started:
-        credentials = await load()
+    async def _opened(self, stack: AsyncExitStack, deadline: float) -> Started:
+        try:
+            async with asyncio.timeout_at(deadline):
+                credentials = await load()
+        except TimeoutError:
+            raise failures.of_login(self._options.resource_timeout) from None
         self.namespace = self._options.namespace or credentials.namespace or "default"
         self._client = await stack.enter_async_context(Client(credentials))
         self._watched = Watched(self._client, self.namespace, self._options.name)
@@ -229,6 +247,7 @@ class KubeCluster(WorkersCluster):
                 watched=self._watched,
                 progress=progress,
                 stack=stack,
+                deadline=deadline,
             )
             return await start.run()
 
@@ -256,7 +275,7 @@ class KubeCluster(WorkersCluster):
 
     def _deletes(self, started: Started) -> bool:
         asked = self._options.shutdown_on_close
-        return started.created if asked is None else asked
+        return started.created if asked is None or self.status is Status.failed else asked
 
     async def _delete(self, uid: str) -> None:
         try:

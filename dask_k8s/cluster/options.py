@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import math
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from enum import Enum
 from pathlib import Path
@@ -20,6 +21,8 @@ from dask_k8s.errors import ConflictingArguments, InvalidResource
 from dask_k8s.kinds.fields import Fields
 from dask_k8s.kinds.value import Manifest, value
 from dask_k8s.settings import Settings, seconds, seconds_or_never
+
+logger = logging.getLogger(__name__)
 
 
 class CreateMode(Enum):
@@ -117,11 +120,14 @@ def decide(arguments: Arguments, settings: Settings) -> Options:
     if arguments.resource_timeout is not None:
         timeout = seconds(arguments.resource_timeout, "resource_timeout")
     manifest = _manifest(arguments, settings)
+    create_mode = _member(CreateMode, arguments.create_mode or settings.create_mode, "create_mode")
+    if create_mode is CreateMode.CONNECT_ONLY and _is_random(arguments, settings):
+        raise InvalidResource("name", "has to be given with create_mode='CONNECT_ONLY': which cluster is joined?")
     return Options(
         asked=frozenset(each.name for each in fields(arguments) if getattr(arguments, each.name) is not None),
         manifest=manifest,
         namespace=arguments.namespace or manifest["metadata"].get("namespace") or settings.namespace,
-        create_mode=_member(CreateMode, arguments.create_mode or settings.create_mode, "create_mode"),
+        create_mode=create_mode,
         operator=_member(OperatorMode, arguments.operator or settings.operator, "operator"),
         shutdown_on_close=(
             settings.shutdown_on_close if arguments.shutdown_on_close is None else arguments.shutdown_on_close
@@ -140,7 +146,15 @@ def differences(options: Options, there: Manifest) -> list[str]:
         if options.asked & arguments and wanted is not None and wanted != has:
             of = f" ({has} and not {wanted})" if isinstance(wanted, int) else ""
             found.append(f"its spec.{'.'.join(path)} differs{of}")
-    return found
+    return [*found, *_served_otherwise(options, there)]
+
+
+def _served_otherwise(options: Options, there: Manifest) -> Iterator[str]:
+    """Who serves a cluster is written into it when it is made."""
+    manager = there["spec"].get("managedBy")
+    embedded = names.embedded_identity(manager) is not None
+    if options.operator is not OperatorMode.AUTO and embedded is not (options.operator is OperatorMode.EMBEDDED):
+        yield f"its spec.managedBy ({manager or 'none'}) does not change to operator={options.operator.value!r}"
 
 
 def _at(spec: Manifest, path: tuple[str, ...]) -> Any:
@@ -152,8 +166,11 @@ def _at(spec: Manifest, path: tuple[str, ...]) -> Any:
 
 def _manifest(arguments: Arguments, settings: Settings) -> Manifest:
     custom = arguments.custom_cluster_spec
-    if custom is None and not _any_given(arguments):
-        custom = settings.custom_cluster_spec
+    if custom is None and settings.custom_cluster_spec is not None:
+        if given := [argument for argument in _BESIDE_A_SPEC if getattr(arguments, argument) is not None]:
+            logger.warning("kubernetes.custom-cluster-spec is left out, since %s= was given.", "=, ".join(given))
+        else:
+            custom = settings.custom_cluster_spec
     if custom is not None:
         return _laid_over(arguments, _loaded(custom), settings)
     service_type = arguments.scheduler_service_type or settings.scheduler_service_type
@@ -228,6 +245,14 @@ def _name(arguments: Arguments, settings: Settings) -> str:
     return names.valid_cluster_name(filled)
 
 
+def _is_random(arguments: Arguments, settings: Settings) -> bool:
+    """Whether nobody has said which name it is."""
+    if arguments.name is not None or "{uuid}" not in settings.name:
+        return False
+    custom = settings.custom_cluster_spec if arguments.custom_cluster_spec is None else arguments.custom_cluster_spec
+    return custom is None or "name" not in (_loaded(custom).get("metadata") or {})
+
+
 def _user() -> str:
     """Who runs this; total, since a container may have no name for its user."""
     try:
@@ -241,10 +266,6 @@ def checked_n_workers(number: object, argument: str = "n_workers") -> int:
     if isinstance(number, bool) or not isinstance(number, int) or number < 0:
         raise InvalidResource(argument, f"must be a whole number of 0 or more, not {number!r}")
     return number
-
-
-def _any_given(arguments: Arguments) -> bool:
-    return any(getattr(arguments, argument) is not None for argument in _BESIDE_A_SPEC)
 
 
 def _member(kind: type[Any], given: object, argument: str) -> Any:

@@ -29,6 +29,8 @@ class Step:
     ----------
     detail
         What is known about it; replaced as more is.
+    fact
+        What was decided in it, which stays.
     took
         Seconds, once it is over.
     """
@@ -36,6 +38,7 @@ class Step:
     title: str
     began: float
     detail: str = ""
+    fact: str = ""
     took: float | None = None
     failed: bool = False
 
@@ -93,6 +96,11 @@ class Progress:
             if detail:
                 logger.info("%s: %s: %s", self._title, self._steps[-1].title, detail)
 
+    def note(self, fact: str) -> None:
+        """What was decided in the present step; it stays to be read."""
+        self._steps[-1].fact = fact
+        logger.info("%s: %s: %s", self._title, self._steps[-1].title, fact)
+
     def _finish(self) -> None:
         if self._steps and self._steps[-1].took is None:
             self._steps[-1].took = time.monotonic() - self._steps[-1].began
@@ -105,6 +113,8 @@ class Progress:
                 mark = Text("✗", style="red")
             seconds = time.monotonic() - step.began if step.took is None else step.took
             table.add_row(mark, Text(step.title), Text(f"{seconds:.1f} s", style="dim"))
+            if step.fact:
+                table.add_row("", Text(step.fact, style="dim"), "")
             if step.detail and (step.took is None or step.failed):
                 table.add_row("", Text(step.detail, style="yellow"), "")
         total = Text(f"{time.monotonic() - self._began:.1f} s", style="dim")

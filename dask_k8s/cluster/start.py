@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dask_k8s import names
-from dask_k8s.cluster import serving
+from dask_k8s.cluster import failures, serving
 from dask_k8s.cluster.connection import Connection, Ports
 from dask_k8s.cluster.embedded import Embedded, missing_rights
 from dask_k8s.cluster.options import CreateMode, OperatorMode, Options, differences
@@ -26,7 +26,6 @@ from dask_k8s.errors import (
     AlreadyExists,
     ApiError,
     Conflict,
-    Forbidden,
     Missing,
     NotFound,
     StartError,
@@ -69,6 +68,8 @@ class Start:
     ----------
     stack
         What was opened is put on it: closing it leaves nothing behind.
+    deadline
+        When it has to be over, by the loop's clock.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Start:
         watched: Watched,
         progress: Progress,
         stack: AsyncExitStack,
+        deadline: float,
     ) -> None:
         self._client = client
         self._options = options
@@ -89,6 +91,7 @@ class Start:
         self._watched = watched
         self._progress = progress
         self._stack = stack
+        self._deadline = deadline
         self._uid = ""
         self._created = False
         self._embedded: Embedded | None = None
@@ -104,14 +107,14 @@ class Start:
             Where there is none to join.
         """
         try:
-            async with asyncio.timeout(self._options.resource_timeout):
+            async with asyncio.timeout_at(self._deadline):
                 return await self._all_steps()
         except TimeoutError:
             failure: Exception = await self._too_late()
         except StartError as error:
             failure = error
         except (ApiError, Unreachable) as error:
-            failure = _explained(error, self._progress.step, self._namespace)
+            failure = failures.of_api(error, self._progress.step, self._namespace)
         except BaseException:
             await self._taken_away()
             raise
@@ -153,6 +156,7 @@ class Start:
                 return
             await self._embed(identity)
         self._progress.begin(f"Making the DaskCluster {self._options.name}")
+        self._progress.note(f"image {_image(self._options.manifest)}")
         try:
             cluster = await self._client.create(self._manifest(identity if embedded else None))
         except AlreadyExists:
@@ -177,7 +181,7 @@ class Start:
 
     async def _embed(self, identity: str) -> None:
         """An operator in this process, before there is anything to serve: its Lease comes before its cluster."""
-        logger.info("No deployed operator serves %s: one runs in this process.", self._namespace)
+        self._progress.note(f"served by an operator in this process; none is deployed for {self._namespace}")
         self._embedded = Embedded(
             namespace=self._namespace,
             cluster=self._options.name,
@@ -268,7 +272,8 @@ class Start:
         if found := differences(self._options, cluster):
             logger.warning("The DaskCluster %s is joined as it is: %s.", self._options.name, "; ".join(found))
         identity = names.embedded_identity(cluster["spec"].get("managedBy"))
-        if identity is not None and not await self._is_served(identity):
+        may_serve = self._options.operator is not OperatorMode.DEPLOYED
+        if identity is not None and may_serve and not await self._is_served(identity):
             await self._check_rights()
             await self._embed(identity)
             await self._tie_lease(identity, cluster)
@@ -370,25 +375,10 @@ class Start:
                 logger.warning("The DaskCluster %s is still there: %s", self._options.name, error)
 
 
-def _explained(error: ApiError | Unreachable, step: str, namespace: str) -> StartError:
-    """An error of the API server as a person wants to read it."""
-    message = str(error)
-    match error:
-        case Missing() if "could not find the requested resource" in message or "page not found" in message:
-            return StartError(
-                step,
-                f"Kubernetes does not know Dask's resources: {message}",
-                "An administrator installs them with: dask k8s install --crds-only",
-            )
-        case Missing() if "namespaces" in message:
-            return StartError(step, message, "Choose another namespace=, or make this one.")
-        case Forbidden():
-            return StartError(step, message, f"Ask an administrator for this right in the namespace {namespace}.")
-        case Unreachable():
-            return StartError(
-                step, message, "Look at the kubeconfig's server, and whether it can be reached from here."
-            )
-    return StartError(step, message, "Correct what the message names.")
+def _image(manifest: Manifest) -> str:
+    """The workers', which is the scheduler's unless somebody wrote a manifest of his own."""
+    container: Manifest = next(iter(manifest["spec"]["worker"].get("spec", {}).get("containers") or ()), {})
+    return str(container.get("image", "of its own"))
 
 
 def _ports(manifest: Manifest) -> Ports:

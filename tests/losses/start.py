@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
-from benchmarks.start import plain_environment, with_operator
+from benchmarks.start import installed, plain_environment
 from devcluster import Cluster, up
 from tests.losses.options import Options
 from tests.node.conftest import ROOT, Kubectl, own_namespace
@@ -28,9 +28,8 @@ FAULTS = (
 def run(options: Options) -> dict[str, Any]:
     """One run on this clone's node or nodes, its progress on stderr."""
     node = up("nodes" if options.second_node else "node")
-    with_operator(node, deployed=options.subject == "dask-k8s")
     os.environ.update(node.environment())
-    with own_namespace(node) as kubectl:
+    with installed(node, serves=options.subject == "dask-k8s"), own_namespace(node) as kubectl:
         return run_inside(node, kubectl, options)
 
 

@@ -92,8 +92,8 @@ def deployed(node: Cluster) -> None:
     """
     administrator = Kubectl({**os.environ, **node.environment()}, "dask-operator")
     administrator("rollout", "restart", "deployment/dask-operator", check=False)
+    administrator("scale", "deployment/dask-operator", "--replicas=1", check=False)
     dask_k8s(node, "install")
-    administrator("scale", "deployment/dask-operator", "--replicas=1")  # benchmarks leave none, and install leaves that
     administrator("rollout", "status", "deployment/dask-operator", "--timeout=120s")
 
 

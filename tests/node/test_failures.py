@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from dask_k8s import KubeCluster, StartError, StartTimeout
+from dask_k8s.cluster import failures
 from devcluster import Cluster
 from tests.node.conftest import Kubectl
 
@@ -61,6 +62,18 @@ def test_resources_that_no_node_has(kubectl: Kubectl, deployed: None) -> None:
     error, _ = fails(kubectl, resources={"requests": {"memory": "900Gi"}}, resource_timeout=5)
     assert "Insufficient memory" in error.cause
     assert "resources=" in error.mend
+
+
+def test_a_scheduler_that_answers_once(kubectl: Kubectl, deployed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was made, it answered, and is gone when Dask connects: that is a start that failed, too."""
+
+    async def gone(cluster: KubeCluster, address: str, deadline: float) -> None:
+        raise failures.of_scheduler(ConnectionRefusedError("refused"))
+
+    monkeypatch.setattr(KubeCluster, "_connect", gone)
+    error, _ = fails(kubectl, n_workers=0)
+    assert error.step == "Connecting to the scheduler"
+    assert "refused" in error.cause
 
 
 def test_a_container_that_crashes(kubectl: Kubectl, deployed: None, image: str) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from dask_k8s.cli.applied import content, label
-from dask_k8s.cli.rollout import complaint, is_available
+from dask_k8s.cli.rollout import check_count, complaint, is_available
+from dask_k8s.errors import StartError
 from dask_k8s.kinds.value import Manifest
 
 DONE = {"observedGeneration": 3, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
@@ -33,6 +34,15 @@ def deployment(status: dict[str, Any] | None, spec: dict[str, Any] | None = None
 def test_available_means_the_newest_version_and_all_of_it(found: Manifest, available: bool) -> None:
     """As ``kubectl rollout status`` has it."""
     assert is_available(found) is available
+
+
+def test_a_deployment_of_none_is_no_operator() -> None:
+    """Somebody has stopped it: what starts it again is said, and nobody waits."""
+    there = deployment(DONE, {"replicas": 0})
+    there["metadata"].update(name="dask-operator", namespace="dask-operator")
+    with pytest.raises(StartError, match="kubectl -n dask-operator scale deployment/dask-operator --replicas=1"):
+        check_count(there)
+    check_count(deployment(DONE, {"paused": False}))
 
 
 @pytest.mark.parametrize(

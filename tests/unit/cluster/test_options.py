@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dask_k8s import ConflictingArguments, CreateMode, InvalidResource, make_cluster_spec, settings
+from dask_k8s import ConflictingArguments, CreateMode, InvalidResource, make_cluster_spec, names, settings
 from dask_k8s.cluster.options import Arguments, OperatorMode, Options, decide, differences
 from dask_k8s.cluster.spec import default_image
 from dask_k8s.kinds.cluster import Cluster
@@ -68,6 +68,8 @@ def test_the_default_image_has_this_processs_dask_and_python() -> None:
     assert repository == "ghcr.io/dask/dask"
     assert tag.startswith(f"{dask.__version__}-py3.")
 
+
+EMBEDDED = names.managed_by("embedded-1")
 
 EVERYTHING: dict[str, Any] = {
     "name": "mine",
@@ -195,7 +197,7 @@ def test_what_cannot_be_right_is_named(arguments: dict[str, Any], problem: str) 
 @pytest.mark.parametrize("spelled", [lambda mode: mode, lambda mode: mode.value, lambda mode: mode.name.lower()])
 def test_a_create_mode_can_be_a_text(mode: CreateMode, spelled: Any) -> None:
     """The peer takes its Enum alone; a configuration can only hold texts."""
-    assert decided(create_mode=spelled(mode)).create_mode is mode
+    assert decided(name="mine", create_mode=spelled(mode)).create_mode is mode
 
 
 CONFIGURED = {
@@ -255,6 +257,32 @@ def test_what_differs_in_a_cluster_that_is_joined(given: dict[str, Any], told: l
     assert differences(decided(name="there", **given), there) == told
 
 
+@pytest.mark.parametrize(
+    ("operator", "manager", "told"),
+    [
+        ("auto", EMBEDDED, []),
+        ("embedded", EMBEDDED, []),
+        ("deployed", None, []),
+        ("deployed", EMBEDDED, [f"its spec.managedBy ({EMBEDDED}) does not change to operator='deployed'"]),
+        ("embedded", None, ["its spec.managedBy (none) does not change to operator='embedded'"]),
+    ],
+)
+def test_who_serves_a_cluster_that_is_joined(operator: str, manager: str | None, told: list[str]) -> None:
+    """It is written into the cluster, and stays."""
+    there = make_cluster_spec("there")
+    there["spec"] |= {} if manager is None else {"managedBy": manager}
+    assert differences(decided(name="there", operator=operator), there) == told
+
+
+def test_to_join_a_cluster_it_has_to_be_named() -> None:
+    """A name that is chance would be looked for in vain; one that is configured is a name."""
+    with pytest.raises(InvalidResource, match="name: has to be given with create_mode='CONNECT_ONLY'"):
+        decided(create_mode="CONNECT_ONLY")
+    with dask.config.set({"kubernetes.name": "of-the-lab"}):
+        assert decided(create_mode="CONNECT_ONLY").name == "of-the-lab"
+    assert decided(create_mode="CONNECT_ONLY", custom_cluster_spec=make_cluster_spec("custom")).name == "custom"
+
+
 def test_what_was_given_is_known() -> None:
     """A default is nothing that anybody asked for, when a cluster is joined that is otherwise."""
     assert decided(name="joined", n_workers=0).asked == {"name", "n_workers"}
@@ -272,11 +300,13 @@ def test_arguments_win_over_the_configuration() -> None:
     assert (options.namespace, options.create_mode, options.shutdown_on_close) == ("n", CreateMode.CREATE_ONLY, True)
 
 
-def test_a_configured_spec_is_used_where_nothing_else_is_asked_for() -> None:
-    """An administrator's spec is a default: whoever gives an argument that it would hide gets the argument."""
+def test_a_configured_spec_is_used_where_nothing_else_is_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    """An administrator's spec is a default: whoever gives an argument that it would hide gets that, and is told."""
     with dask.config.set({"kubernetes.custom-cluster-spec": make_cluster_spec("custom")}):
         assert decided(name="mine").manifest == {**make_cluster_spec("custom"), "metadata": {"name": "mine"}}
+        assert not caplog.records
         assert decided(name="mine", image="i").manifest == make_cluster_spec("mine", image="i")
+    assert caplog.messages == ["kubernetes.custom-cluster-spec is left out, since image= was given."]
 
 
 @pytest.mark.parametrize("text", ["soon", "-1s", "0", [1]])

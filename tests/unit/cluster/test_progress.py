@@ -34,6 +34,15 @@ def test_a_start_that_succeeds_has_a_tick_at_each_step(console: Console) -> None
     assert "is slow" not in shown(console)
 
 
+def test_what_was_decided_stays(console: Console) -> None:
+    """Such as the image, which nobody may have named."""
+    with Progress("Cluster", quiet=False, console=console) as progress:
+        progress.begin("First")
+        progress.note("image mine:1")
+        progress.begin("Second")
+    assert "image mine:1" in shown(console)
+
+
 def test_a_start_that_fails_has_a_cross_where_it_failed(console: Console) -> None:
     """With what was known about that step."""
     with contextlib.suppress(StartError), Progress("Cluster", quiet=False, console=console) as progress:
