@@ -167,7 +167,7 @@ class Scaling:
             if there["metadata"]["uid"] != meta["uid"]:
                 return
             if status.get("observedGeneration", 0) >= meta["generation"]:
-                if not status["replicas"]:
+                if not status.get("replicas"):
                     return
                 draining = [each["message"] for each in status.get("conditions", ()) if each["type"] == "Progressing"]
                 told = " ".join([f"{status['replicas']} of them are left.", *draining]).strip()

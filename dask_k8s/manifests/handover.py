@@ -12,8 +12,8 @@ preload that retires the worker keeps every key; no operator is needed for it. T
 - An image that starts through ``tini -g`` sends SIGTERM to the whole process group, and the worker dies before the
   nanny acts. So the worker leaves the group.
 - A worker that is still looking for its scheduler holds nothing, and a nanny would wait for the end of that search: it
-  is ended. But a nanny learns late that its worker has joined, so the scheduler is asked, by the worker's name; the
-  worker stands still meanwhile, so that it cannot join between the answer and its end. One that has joined goes on.
+  is ended. But a nanny learns late that its worker has joined, so the scheduler is asked, by the worker's name and by
+  its nanny's address; the worker stands still meanwhile, so that it cannot join between the answer and its end.
 - A scheduler that is gone does not answer, and one that is busy answers late, or takes no connection for a while. Only
   where a connection is refused it is gone, and the worker ends; and everything has a limit.
 
@@ -74,11 +74,11 @@ async def reach_scheduler(nanny):
 {scheduler_is_gone}async def is_known(nanny):
     try:
         if not is_starting(nanny):
-            return await asyncio.wait_for(nanny.scheduler.ncores(workers=[nanny.worker_address]), 5)
+            return list(await asyncio.wait_for(nanny.scheduler.ncores(workers=[nanny.worker_address]), 5))
         there = await asyncio.wait_for(nanny.scheduler.identity(), 5)
-        return str(nanny.name) in [str(each["name"]) for each in there["workers"].values()]
+        return [address for address, each in there["workers"].items() if each.get("nanny") == nanny.address]
     except (OSError, asyncio.TimeoutError):
-        return True
+        return None
 def is_starting(nanny):
     return nanny.process is not None and nanny.process.status.name in ("init", "starting")
 async def dask_setup(nanny):
@@ -110,36 +110,38 @@ async def dask_teardown(nanny):
     if not nanny.is_alive() or not pid:
         return
     starting = is_starting(nanny)
-    if starting and nanny.name is None:
-        await asyncio.sleep(1)
-        starting = is_starting(nanny)
-    if starting:
-        who = {{"names": [str(nanny.name)]}}
-        os.kill(pid, signal.SIGSTOP)
-    else:
-        who = {{"workers": [nanny.worker_address]}}
+    who = {{"names": [str(nanny.name)]}} if starting else {{"workers": [nanny.worker_address]}}
+    def tell(number):
+        if starting and nanny.is_alive() and nanny.process.pid == pid:
+            os.kill(pid, number)
     def begin():
         return asyncio.ensure_future(nanny.scheduler.retire_workers(close_workers=False, remove=True, **who))
+    tell(signal.SIGSTOP)
     leaving, handed_over, why = begin(), False, "it took longer than {limit} s"
     while now() < end and nanny.is_alive():
         step += 1
         await asyncio.wait([leaving], timeout=0.2)
         if leaving.done():
             failed = leaving.exception()
-            if failed is None and (leaving.result() or not await is_known(nanny)):
+            if failed is None and leaving.result():
                 handed_over = True
                 break
-            why = repr(failed) if failed else "no other worker can take it"
-            if failed and (starting or await scheduler_is_gone(nanny)):
+            tell(signal.SIGSTOP)
+            known = await is_known(nanny)
+            if known == []:
+                handed_over = True
                 break
-            if starting and nanny.process.pid == pid:
-                os.kill(pid, signal.SIGCONT)
-            starting = False
+            tell(signal.SIGCONT)
+            if known:
+                starting, who = False, {{"workers": known}}
+            why = repr(failed) if failed else "no other worker can take it"
+            if failed and await scheduler_is_gone(nanny):
+                break
             log.info("Data is not handed over yet: %s", why)
             await asyncio.sleep(2)
             leaving = begin()
-        if starting and step == 5 and nanny.process.pid == pid:
-            os.kill(pid, signal.SIGCONT)
+        if step == 5:
+            tell(signal.SIGCONT)
         if step % 25 == 6 and await scheduler_is_gone(nanny):
             why = "the scheduler is gone"
             break
@@ -177,7 +179,7 @@ async def dask_setup(worker):
                 if not joined or not await asyncio.wait_for(worker.scheduler.ncores(workers=[worker.address]), 5):
                     break
                 why = "no other worker can take it"
-            except (OSError, asyncio.TimeoutError) as error:
+            except Exception as error:
                 why = repr(error)
             if left <= 2 or not joined or await scheduler_is_gone(worker):
                 if joined:

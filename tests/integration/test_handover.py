@@ -93,6 +93,7 @@ class Processes:
         name: str,
         *,
         hand_over: bool = True,
+        named: bool = True,
         through_group: bool = False,
         options: Sequence[str] = (),
     ) -> subprocess.Popen[bytes]:
@@ -102,6 +103,9 @@ class Processes:
         environment = {**ours, "DASK_WORKER_NAME": name, "DASK_SCHEDULER_ADDRESS": self.address}
         command = [*command_of(container, environment), *options]
         command[command.index("--dashboard-address") + 1] = ":0"
+        if not named:
+            at = command.index("--name")
+            del command[at : at + 2]
         if not hand_over:
             command = without_hand_over(command)
         preload = self._folder / "mine.py"
@@ -332,7 +336,8 @@ def test_data_waits_for_a_worker_that_can_take_it(alone: Processes, golden: str)
     assert "WARNING - Data was not handed over" not in alone.log("victim")
 
 
-def test_a_worker_that_has_just_joined_hands_over_too(alone: Processes) -> None:
+@pytest.mark.parametrize("named", [True, False], ids=["named", "without --name"])
+def test_a_worker_that_has_just_joined_hands_over_too(alone: Processes, named: bool) -> None:
     """Its nanny has not heard yet that it joined, and holds it for one that still looks for its scheduler."""
 
     class Slow(WorkerPlugin):  # type: ignore[misc]
@@ -344,7 +349,7 @@ def test_a_worker_that_has_just_joined_hands_over_too(alone: Processes) -> None:
     alone.scheduler()
     with Client(alone.address, set_as_default=False) as client:
         (client.register_plugin if hasattr(client, "register_plugin") else client.register_worker_plugin)(Slow())
-        victim = alone.worker("seed-cluster/worker-pod", "victim")
+        victim = alone.worker("seed-cluster/worker-pod", "victim", named=named)
         client.wait_for_workers(1, timeout=SECONDS)
         futures: list[Any] = client.scatter(list(range(KEYS)), hash=False)
         terminate(victim, through_group=False)

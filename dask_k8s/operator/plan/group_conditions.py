@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 
 from dask_k8s.kinds.worker_group import WorkerGroup
 from dask_k8s.manifests import container
-from dask_k8s.operator.observed import Drain, Drained, ObservedGroup, Phase, Silent
+from dask_k8s.operator.observed import Drain, Drained, ObservedGroup, Phase, Silent, Worker
 from dask_k8s.operator.plan.conditions import SOUND, Condition, Type, degraded, size, timestamp
-from dask_k8s.operator.plan.leavers import Choice
+from dask_k8s.operator.plan.leavers import Choice, given_up_at
 from dask_k8s.operator.plan.replacement import EarlyEnds
 
 STALLED = timedelta(seconds=60)
@@ -84,7 +84,7 @@ def _troubles(
         yield degraded(trouble.cause.value, f"{trouble.sentence} {trouble.mend}")
     for worker in observed.workers:
         if worker.drained is not None and worker.here and (worker.retiring_since or choice.undecided):
-            yield from _of_drain(worker.ref.name, worker.drained, now)
+            yield from _of_drain(worker, worker.drained, _goes_anyhow(group, worker), now)
     if choice.undecided and isinstance(observed.order, Silent):
         why = f"Since {timestamp(observed.order.since)}: {observed.order.why}"
         yield degraded("SchedulerSilent", f"No worker is taken away while the scheduler does not answer. {why}")
@@ -97,17 +97,26 @@ def stalls(observed: ObservedGroup) -> Iterator[datetime]:
             yield worker.drained.moved + STALLED
 
 
-def _of_drain(name: str, drained: Drained, now: datetime) -> Iterator[Condition]:
+def _goes_anyhow(group: WorkerGroup, worker: Worker) -> str:
+    """That nobody is to stay, and so when this one goes whatever becomes of its data."""
+    if group.worker.replicas or worker.retiring_since is None:
+        return ""
+    until = given_up_at(worker, group.worker.drain_timeout)
+    return "" if until is None else f" Since 0 workers are asked for, it goes at {timestamp(until)} all the same."
+
+
+def _of_drain(worker: Worker, drained: Drained, anyhow: str, now: datetime) -> Iterator[Condition]:
+    name = worker.ref.name
     if drained.left is not None and drained.moved is not None and now >= drained.moved + STALLED:
         left = f"{size(drained.left)} are left, and nothing has moved since {timestamp(drained.moved)}"
-        yield degraded("DrainStalled", f"Worker {name} stays until its data has moved: {left}.")
+        yield degraded("DrainStalled", f"Worker {name} stays until its data has moved: {left}.{anyhow}")
     if drained.state is Drain.STUCK:
         rest = "Its scheduler keeps it out of service until it is empty; another worker takes its place."
         yield degraded("WorkerStuck", f"Worker {name} stays for now: {drained.why} {rest}")
     if drained.state is Drain.REFUSED:
-        yield degraded("DrainRefused", f"Worker {name} stays for now: {drained.why}")
+        yield degraded("DrainRefused", f"Worker {name} stays for now: {drained.why}{anyhow}")
     if drained.silent:
-        yield degraded("SchedulerSilent", f"Worker {name} stays until the scheduler answers: {drained.silent}")
+        yield degraded("SchedulerSilent", f"Worker {name} stays until the scheduler answers: {drained.silent}{anyhow}")
 
 
 def _notes(group: WorkerGroup, observed: ObservedGroup) -> Iterator[Condition]:

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from dask_k8s import names
-from dask_k8s.kinds.value import Ref, value
+from dask_k8s.kinds.value import Manifest, Ref, value
+from dask_k8s.kinds.worker_group import WorkerGroup
 from dask_k8s.operator.actions import Action, Delete, Patch, Retire
 from dask_k8s.operator.observed import Drain, Known, ObservedGroup, Phase, Silent, Unasked, Worker
 from dask_k8s.operator.plan.conditions import timestamp
@@ -24,11 +25,11 @@ FRESH = timedelta(seconds=2)
 STANDS_STILL = timedelta(seconds=10)
 """Less than that says nothing: what is left is told with each heartbeat."""
 
-DRAINED_GRACE = 2
-"""Seconds for a Pod that holds nothing any more: it only has to close its connections."""
+DRAINED_GRACE = 5
+"""Seconds for a Pod that holds nothing any more: to close its connections, and for what users do at a worker's end."""
 
 GIVEN_UP_GRACE = 30
-"""Seconds for a Pod whose data is given up: it may hand over a part by itself, and tries so until its grace is over."""
+"""Seconds for a Pod whose data nobody can take: it would try to hand it over until its grace is over."""
 
 
 @value
@@ -87,24 +88,36 @@ def marks(choice: Choice, now: datetime) -> tuple[Action, ...]:
     )
 
 
-def drained(observed: ObservedGroup, cluster: Ref, replicas: int, timeout: int, now: datetime) -> Iterator[Action]:
+def drained(group: WorkerGroup, observed: ObservedGroup, cluster: Ref, now: datetime) -> Iterator[Action]:
     """What the workers need that were marked: a drain, or their end."""
+    replicas, timeout = group.worker.replicas, group.worker.drain_timeout
     marked = [worker for worker in observed.workers if worker.retiring_since and worker.phase is not Phase.LEAVING]
     going, staying = list[Worker](), list[Worker]()
     for worker in marked:
         (going if may_go(worker, replicas, timeout, now) else staying).append(worker)
     waiting = [worker for worker in staying if worker.drain is None]
     for worker in going:
-        yield Delete(target=worker.ref, grace=_grace(worker))
+        yield Delete(target=worker.ref, grace=_grace(worker, group.worker.template.spec))
     for until in sorted({deadline(worker, timeout) for worker in waiting}):
         together = frozenset(worker.ref for worker in waiting if deadline(worker, timeout) == until)
         yield Retire(cluster=cluster, workers=together, until=until)
 
 
-def _grace(worker: Worker) -> int | None:
-    if worker.drain is Drain.EMPTY or worker.phase is Phase.ENDED:
-        return DRAINED_GRACE
-    return None if worker.drain is Drain.ABSENT else GIVEN_UP_GRACE  # one that joins just now has all its time
+def _grace(worker: Worker, template: Manifest) -> int | None:
+    """Seconds that a Pod has to end, where its own grace period would be longer than it can need.
+
+    One whose scheduler is silent, or that joins just now, may have something to hand over yet; and what a ``preStop``
+    does is its user's.
+    """
+    drained = worker.drained
+    may_hold = worker.phase is not Phase.ENDED and (
+        worker.drain in (None, Drain.ABSENT) or (drained is not None and drained.silent)
+    )
+    if may_hold or any("preStop" in (each.get("lifecycle") or {}) for each in template.get("containers") or ()):
+        return None
+    seconds = DRAINED_GRACE if worker.drain is Drain.EMPTY or worker.phase is Phase.ENDED else GIVEN_UP_GRACE
+    own = template.get("terminationGracePeriodSeconds")
+    return min(seconds, own) if isinstance(own, int) else seconds
 
 
 def may_go(worker: Worker, replicas: int, timeout: int, now: datetime) -> bool:

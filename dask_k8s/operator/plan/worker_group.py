@@ -42,12 +42,11 @@ def _actions(
     ends: replacement.EarlyEnds,
     now: datetime,
 ) -> tuple[Action, ...]:
-    replicas, timeout = group.worker.replicas, group.worker.drain_timeout
     return (
         *_adoptions(group, observed, home),
         *_joiners(group, observed, home, ends, len(choice.back), now),
         *leavers.marks(choice, now),
-        *leavers.drained(observed, home.ref, replicas, timeout, now),
+        *leavers.drained(group, observed, home.ref, now),
     )
 
 

@@ -127,6 +127,15 @@ CONDITIONS: list[tuple[str, int, ObservedGroup, str, str, str, str]] = [
         "Worker b stays until the scheduler answers: no route",
     ),
     (
+        "and 0 are asked for: then it goes all the same, and that is said",
+        0,
+        observed(retiring("b", drained=Drained(state=Drain.UNDER_WAY, silent="no route"), since=-20)),
+        "Degraded",
+        "True",
+        "SchedulerSilent",
+        "the scheduler answers: no route Since 0 workers are asked for, it goes at 2026-01-31T12:00:40Z all the same.",
+    ),
+    (
         "a drain that takes long tells how far it has come",
         1,
         observed(a, *(retiring(n, drained=Drained(state=Drain.UNDER_WAY, left=left)) for n, left in LEFT.items())),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from dask_k8s.operator.actions import Ask, Delete, Question
 from dask_k8s.operator.observed import Drain, Drained, ObservedGroup, Phase
 from dask_k8s.operator.plan.worker_group import plan
-from tests.unit.given import NOW, group, later, observed, worker
+from tests.unit.given import NOW, group, group_manifest, later, observed, worker
 from tests.unit.operator.plan.words import SILENT, STALE, deeds, order, retiring
 
 a, b, c = worker("a"), worker("b"), worker("c")
@@ -153,7 +154,7 @@ DRAINS = [
         ["delete b"],
         False,
     ),
-    ("an empty one is deleted at once", 1, observed(a, retiring("b", Drain.EMPTY)), ["delete b within 2 s"], False),
+    ("an empty one is deleted at once", 1, observed(a, retiring("b", Drain.EMPTY)), ["delete b within 5 s"], False),
     (
         "the last holder of data stays past drainTimeout, while others are to stay",
         1,
@@ -183,12 +184,19 @@ DRAINS = [
         False,
     ),
     ("and not before", 0, observed(retiring("b", Drain.REFUSED, since=-59)), [], False),
+    (
+        "and with its own grace, where its scheduler is silent: it may hand over by itself, once that answers",
+        0,
+        observed(retiring("b", drained=replace(MOVING, silent="it is frozen", moved=None), since=-60)),
+        ["delete b"],
+        False,
+    ),
     ("nor does one that is stuck go before", 0, observed(retiring("b", Drain.STUCK, since=-59)), [], False),
     (
         "one that ended has nothing to hand over",
         1,
         observed(a, retiring("b", phase=Phase.ENDED)),
-        ["delete b within 2 s"],
+        ["delete b within 5 s"],
         False,
     ),
     ("one that is being deleted is left alone", 1, observed(a, retiring("b", phase=Phase.LEAVING)), [], False),
@@ -210,6 +218,24 @@ def test_leavers(_fact: str, replicas: int, there: ObservedGroup, expected: list
     made = plan(group(replicas=replicas), there, NOW)
     assert deeds(made) == expected
     assert made.ask == (frozenset({Question(ask=Ask.ORDER)}) if asks else frozenset())
+
+
+@pytest.mark.parametrize(
+    ("state", "spec", "grace"),
+    [
+        (Drain.EMPTY, {}, " within 5 s"),
+        (Drain.EMPTY, {"terminationGracePeriodSeconds": 600}, " within 5 s"),
+        (Drain.EMPTY, {"terminationGracePeriodSeconds": 1}, " within 1 s"),
+        (Drain.REFUSED, {"terminationGracePeriodSeconds": 10}, " within 10 s"),
+        (Drain.EMPTY, {"containers": [{"name": "worker", "lifecycle": {"preStop": {"sleep": {"seconds": 60}}}}]}, ""),
+    ],
+    ids=["drained", "never longer than that", "nor than the user's own", "given up", "a preStop has all its time"],
+)
+def test_how_long_a_pod_has_to_end(state: Drain, spec: dict[str, Any], grace: str) -> None:
+    """As short as it can be, and never longer than its user has set."""
+    template = group_manifest()["spec"]["worker"]["spec"]
+    made = plan(group(replicas=0, spec={**template, **spec}), observed(retiring("b", state, since=-60)), NOW)
+    assert deeds(made) == [f"delete b{grace}"]
 
 
 def test_a_pod_goes_undrained_only_as_it_was_seen() -> None:
