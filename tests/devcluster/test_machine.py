@@ -111,6 +111,18 @@ def test_every_finding_that_is_bad_says_what_to_do() -> None:
     assert "XDG_CACHE_HOME" in bad.mend
 
 
+@pytest.mark.parametrize(("swap", "good"), [(0, False), (2, True)])
+def test_swap_is_memory(swap: int, good: bool) -> None:
+    """To add some is the mend that is told."""
+    told = f"MemTotal: 4194304 kB\nMemAvailable: {3 << 20} kB\nSwapTotal: 8 kB\nSwapFree: {swap << 20} kB\n"
+    assert check.memory(4, told).good == good
+
+
+def test_the_kernel_is_looked_at_before_the_build() -> None:
+    """A node without the module would be refused after minutes."""
+    assert "kernel" in {finding.subject for finding in check.findings("node")}
+
+
 def test_a_node_without_root_is_refused_with_what_works(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before anything is built."""
     monkeypatch.setenv("XDG_CACHE_HOME", "/tmp")
