@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.caches import give_back
 from tests.state import WHERE, state
 
 
@@ -24,3 +25,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if where is not None and report.failed:  # type: ignore[attr-defined]
         report.sections += state(where)  # type: ignore[attr-defined]
     return report
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """After everything that writes; a worker of pytest-xdist would do it while others still write."""
+    if not hasattr(config, "workerinput"):
+        give_back(config.rootpath)
