@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.caches import give_back
+from tests.elsewhere import require_plugin
 from tests.state import WHERE, state
 
 
@@ -15,6 +16,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--kubecontext", metavar="NAME", help="run against the cluster of this context of your kubeconfig")
     group.addoption("--kind", action="store_true", help="run against a cluster that pytest-kind makes (needs Docker)")
     group.addoption("--regenerate-golden", action="store_true", help="write what the builders make now to tests/golden")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    require_plugin(config)
 
 
 @pytest.hookimpl(wrapper=True)
