@@ -32,7 +32,6 @@ class BridgeFilter:
 
     root: Path = Path("/")
 
-    @property
     def loaded(self) -> bool:
         """Whether iptables sees bridges."""
         return (self.root / "proc/sys/net/bridge").exists()
@@ -49,7 +48,7 @@ class BridgeFilter:
 
     def can_load(self) -> bool:
         """Whether it is loaded or would be; needs no root."""
-        if self.loaded:
+        if self.loaded():
             return True
         modprobe = shutil.which("modprobe", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
         trial = [modprobe, "--dry-run", "--quiet", MODULE] if modprobe else ["false"]
@@ -57,11 +56,11 @@ class BridgeFilter:
 
     def load(self, tools: Tools) -> None:
         """Load it where it is missing."""
-        if self.loaded:
+        if self.loaded():
             return
         self.mark.write_text(json.dumps(sorted(self.bridges)))
         tools.run("modprobe", MODULE, check=False)
-        if not self.loaded:
+        if not self.loaded():
             self.mark.unlink()
             raise Refused(f"The kernel {os.uname().release} has no module {MODULE}. {GET}")
 

@@ -54,9 +54,9 @@ def test_what_was_loaded_goes_and_leaves_no_mark(machine: Machine) -> None:
     """Also where the machine had bridges, which are filtered for no longer than needed."""
     machine.has_bridge("virbr0")
     machine.load()
-    assert machine.filter.loaded
+    assert machine.filter.loaded()
     machine.unload()
-    assert not machine.filter.loaded
+    assert not machine.filter.loaded()
     assert not machine.filter.mark.exists()
 
 
@@ -65,23 +65,23 @@ def test_what_was_there_before_stays(machine: Machine) -> None:
     (machine.filter.root / "proc/sys/net/bridge").mkdir()
     machine.load()
     machine.unload()
-    assert machine.filter.loaded
+    assert machine.filter.loaded()
 
 
 def test_it_stays_while_another_cluster_runs(machine: Machine) -> None:
     """Of any clone; that one takes it away then."""
     machine.load()
     machine.unload(True)
-    assert machine.filter.loaded
+    assert machine.filter.loaded()
     machine.unload()
-    assert not machine.filter.loaded
+    assert not machine.filter.loaded()
 
 
 def test_a_cluster_that_comes_meanwhile_gets_it_back(machine: Machine) -> None:
     """It has found the module loaded just before that went."""
     machine.load()
     machine.unload(False, True)
-    assert machine.filter.loaded
+    assert machine.filter.loaded()
     assert machine.filter.mark.exists()
 
 
@@ -90,7 +90,7 @@ def test_a_bridge_that_came_since_may_count_on_it(machine: Machine) -> None:
     machine.load()
     machine.has_bridge("docker0")
     machine.unload()
-    assert machine.filter.loaded
+    assert machine.filter.loaded()
     assert not machine.filter.mark.exists(), "it is not ours any more"
 
 
@@ -110,4 +110,4 @@ def test_the_check_asks_modprobe_and_loads_nothing(
     machine = Machine(tmp_path, kernel)
     monkeypatch.setenv("PATH", str(machine.programs))
     assert machine.filter.can_load() == expected
-    assert not machine.filter.loaded
+    assert not machine.filter.loaded()
