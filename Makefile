@@ -16,8 +16,8 @@ help:
 cluster: .venv/synced ## bring Kubernetes up, for eval "$(make cluster)"; SIZE=api needs no root, SIZE=scale adds 10 played nodes
 	@$(PYTHON) -m devcluster up --size $(SIZE)
 
-demo: .venv/synced ## see a Dask cluster come, work and go; on a cluster of yours with KUBECONTEXT=name
-	@$(PYTHON) examples/demo.py $(if $(KUBECONTEXT),--kubecontext $(KUBECONTEXT))
+demo: .venv/synced ## see a Dask cluster come, work and go; on a cluster of yours with KUBECONTEXT=name [IMAGE=operator's]
+	@$(PYTHON) examples/demo.py $(if $(KUBECONTEXT),--kubecontext $(KUBECONTEXT) $(if $(IMAGE),--image $(IMAGE)))
 
 test: .venv/synced ## run all checks and tests
 	@$(PYTHON) -m tests

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks import burst, idle, scale, shrink, start
+from devcluster import exit_code
 
 PARTS: Mapping[str, Callable[[int | None], None]] = {
     "start": start.main,
@@ -29,10 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     if unknown := set(asked.parts) - PARTS.keys():
         parser.error(f"there is no part {', '.join(sorted(unknown))}")
-    chosen = asked.parts or list(PARTS)
+    return exit_code(lambda: measure(asked.parts or list(PARTS), asked.rounds))
+
+
+def measure(chosen: Sequence[str], rounds: int | None) -> int:
+    """One part after the other."""
     for done, name in enumerate(chosen):
         print(f"{name} ({done + 1} of {len(chosen)})", file=sys.stderr, flush=True)
-        PARTS[name](asked.rounds)
+        PARTS[name](rounds)
     return 0
 
 

@@ -8,9 +8,9 @@
 from __future__ import annotations
 
 from devcluster.cluster import Cluster
-from devcluster.console import Refused
+from devcluster.console import Refused, exit_code
 from devcluster.down import down
 from devcluster.instances import Kind
 from devcluster.up import up
 
-__all__ = ["Cluster", "Kind", "Refused", "down", "up"]
+__all__ = ["Cluster", "Kind", "Refused", "down", "exit_code", "up"]

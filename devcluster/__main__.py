@@ -10,7 +10,7 @@ from typing import get_args
 
 from devcluster import Cluster, Kind, Refused, check, down, up
 from devcluster.build import FOR_PEOPLE
-from devcluster.console import say
+from devcluster.console import exit_code, say
 from devcluster.instances import instance_of, instances
 from devcluster.supplies import supply
 
@@ -19,14 +19,7 @@ def main(words: Sequence[str]) -> int:
     """Run one command, and return its exit code."""
     arguments = parser().parse_args(words)
     _, run = COMMANDS[arguments.verb]
-    try:
-        return run(arguments)
-    except Refused as refusal:
-        print(f"\n{refusal}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nInterrupted. What is built stays in the cache; make down removes what runs.", file=sys.stderr)
-        return 130
+    return exit_code(lambda: run(arguments))
 
 
 def parser() -> argparse.ArgumentParser:

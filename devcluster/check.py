@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devcluster import versions
+from devcluster.bridges import GET, MODULE, BridgeFilter
+from devcluster.build import are_built
 from devcluster.console import Refused, say
 from devcluster.home import cache_folder
 from devcluster.instances import Kind
@@ -30,7 +32,7 @@ TO_BUILD: Mapping[Kind, Need] = {"api": Need(3, 6), "node": Need(4, 9), "nodes":
 """From nothing: Go's linker takes 2.4 GiB of memory; all caches together, also Go's and uv's, held 6.0 GiB after it."""
 
 TO_RUN: Mapping[Kind, Need] = {"api": Need(1, 1), "node": Need(2, 2), "nodes": Need(3, 3), "scale": Need(4, 3)}
-"""Once something has been built: an API server takes 0.5 GiB of memory, a node 1.2, and 1 GiB of disk."""
+"""Once it has been built: an API server takes 0.5 GiB of memory, a node 1.2, and 1 GiB of disk."""
 
 FAMILIES = {"debian", "ubuntu"}
 
@@ -63,15 +65,21 @@ def show(kind: Kind) -> bool:
 
 def findings(kind: Kind) -> Iterator[Finding]:
     """Everything that a cluster of this kind needs, looked at."""
-    built = any(cache_folder().glob("kubernetes-*/kubenode"))
+    need = need_of(kind)
     yield system(kind)
     yield python()
     yield from rights(kind)
-    yield memory((TO_RUN if built else TO_BUILD)[kind].memory)
-    yield disk(cache_folder(), (TO_RUN if built else TO_BUILD)[kind].disk)
+    yield memory(need.memory)
+    yield disk(cache_folder(), need.disk)
     if kind != "api":
         yield programs()
+        yield bridge_filter()
         yield file_system(cache_folder())
+
+
+def need_of(kind: Kind) -> Need:
+    """What it takes now; what was built from other sources does not help."""
+    return (TO_RUN if are_built(kind) else TO_BUILD)[kind]
 
 
 def system(kind: Kind) -> Finding:
@@ -114,13 +122,13 @@ def rights(kind: Kind) -> Iterator[Finding]:
         )
 
 
-def memory(gib: int) -> Finding:
-    """What is free for programs now."""
-    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    free = int(lines["MemAvailable"].split()[0]) * 1024 / GIB
+def memory(gib: int, told: str | None = None) -> Finding:
+    """What is free for programs now, swap included: the linker is slower there, but ends."""
+    lines = dict(line.split(":") for line in (told or Path("/proc/meminfo").read_text()).splitlines())
+    free = sum(int(lines[name].split()[0]) for name in ("MemAvailable", "SwapFree")) * 1024 / GIB
     return Finding(
         subject="memory",
-        found=f"{free:.1f} GiB free",
+        found=f"{free:.1f} GiB free, swap included",
         good=free >= gib,
         mend=f"{gib} GiB are needed: end other programs, or add swap",
     )
@@ -147,6 +155,17 @@ def programs() -> Finding:
         found=f"missing: {', '.join(missing)}" if missing else "all there",
         good=not missing,
         mend="Install util-linux, dpkg, apt and libc-bin",
+    )
+
+
+def bridge_filter() -> Finding:
+    """A module of the kernel, asked for before minutes are spent on a build."""
+    good = BridgeFilter().can_load()
+    return Finding(
+        subject="kernel",
+        found=f"{os.uname().release}, {'with' if good else 'without'} {MODULE}",
+        good=good,
+        mend=GET,
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from devcluster.bridges import BridgeFilter
 from devcluster.components import PLAYED_PODS, PODS, SERVICES
 from devcluster.console import Refused
 from devcluster.packages import Tools
@@ -18,9 +18,6 @@ RANGE = ipaddress.ip_network("198.18.0.0/16")
 
 SLOTS = 250
 PREFIX = "dask-k8s-"
-
-BRIDGE_FILTER = Path("/proc/sys/net/bridge")
-"""Is there while the module ``br_netfilter`` is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +54,8 @@ class Link:
 
 def connect(tools: Tools, init: Process, first: int) -> Link:
     """Give the namespace of a process a network, in the first free slot from one on."""
-    filter_bridges(tools)
     link = occupy(tools, init, first)
+    BridgeFilter().load(tools)  # after the interface is there, by which a cluster that goes sees that it is needed
     tools.run("ip", "address", "add", f"{link.machine}/30", "dev", link.interface)
     tools.run("ip", "link", "set", link.interface, "up")
     for words in link.barriers:
@@ -83,18 +80,6 @@ def play(tools: Tools, init: Process) -> None:
     """
     inside = ["nsenter", f"--net=/proc/{init.pid}/ns/net"]
     tools.run("ip", *f"route replace local {PLAYED_PODS} dev lo".split(), before=inside)
-
-
-def filter_bridges(tools: Tools) -> None:
-    """Let iptables see what a bridge carries: else a Pod gets no answer from a Service whose Pod is its neighbour."""
-    if BRIDGE_FILTER.exists():
-        return
-    # A module stays with the machine until its next boot, and does nothing there by itself.
-    tools.run("modprobe", "br_netfilter", check=False)
-    if not BRIDGE_FILTER.exists():
-        raise Refused(
-            f"The kernel has no module br_netfilter: Services would not work. Its version: {os.uname().release}"
-        )
 
 
 def occupy(tools: Tools, init: Process, first: int) -> Link:
@@ -124,7 +109,8 @@ def addresses(tools: Tools) -> set[str]:
 
 
 def disconnect(tools: Tools, interface: str) -> None:
-    """Remove the pair, if it is still there, and what keeps the cluster's addresses from leaving the machine."""
+    """Remove the pair, if it is still there, the routes, and with the last cluster what was loaded for all of them."""
     tools.run("ip", "link", "delete", interface, check=False)
     for words in Link(int(interface.removeprefix(PREFIX))).barriers:
         tools.run("ip", "route", "delete", *words.split(), check=False)
+    BridgeFilter().unload(tools, needed=lambda: any(Path("/sys/class/net").glob(f"{PREFIX}*")))

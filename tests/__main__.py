@@ -22,11 +22,14 @@ def main(arguments: list[str]) -> int:
     """Run all of it, and say what did not run and why."""
     if missing():
         print(f"Not run: unit and golden tests under Python {', '.join(missing())}, which is not here", flush=True)
-    runs = [(PARALLEL, ["-n", "2", *arguments]), (ALONE, arguments)]
-    if os.geteuid() == 0 or any(argument.startswith("--kube") for argument in arguments):
+    # pytest-kind's cluster has one name: of two processes the second could not make it.
+    at_once = [] if "--kind" in arguments else ["-n", "2"]
+    runs = [(PARALLEL, [*at_once, *arguments]), (ALONE, arguments)]
+    if os.geteuid() == 0 or any(argument.startswith(("--kubecontext", "--kind")) for argument in arguments):
         runs.append((ON_A_NODE, arguments))
     else:
-        print(f"Not run, since it needs root (a node of one's own) or --kubecontext: {' '.join(ON_A_NODE)}", flush=True)
+        missing_here = "it needs root (a node of one's own), --kubecontext or --kind"
+        print(f"Not run, since {missing_here}: {' '.join(ON_A_NODE)}", flush=True)
     failed: list[str] = []
     for folders, options in runs:
         if failed:

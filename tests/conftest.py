@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.caches import give_back
+from tests.elsewhere import require_plugin
 from tests.state import WHERE, state
 
 
@@ -16,6 +18,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--regenerate-golden", action="store_true", help="write what the builders make now to tests/golden")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    require_plugin(config)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """A failure shows what the cluster's parts were doing, also one of the preparations."""
@@ -24,3 +30,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if where is not None and report.failed:  # type: ignore[attr-defined]
         report.sections += state(where)  # type: ignore[attr-defined]
     return report
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """After everything that writes; a worker of pytest-xdist would do it while others still write."""
+    if not hasattr(config, "workerinput"):
+        give_back(config.rootpath)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -11,10 +12,11 @@ WHERE = pytest.StashKey[Mapping[str, str]]()
 """The environment in which kubectl finds the cluster of the session; set by the fixture that brought it up."""
 
 LONGEST = 6000
+DASK = ",".join(path.stem for path in sorted((Path(__file__).parents[1] / "crds").glob("*.yaml")))
 QUESTIONS = {
     "The operator's log": ("logs", "--namespace=dask-operator", "deployment/dask-operator", "--tail=80"),
     "Pods": ("get", "pods", "--all-namespaces", "--output=wide"),
-    "Dask's resources": ("get", "daskclusters,daskworkergroups", "--all-namespaces", "--output=yaml"),
+    "Dask's resources": ("get", DASK, "--all-namespaces", "--output=yaml"),
     "Events": ("get", "events", "--all-namespaces", "--sort-by=.metadata.creationTimestamp"),
 }
 

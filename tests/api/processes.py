@@ -15,6 +15,7 @@ import aiohttp
 from dask_k8s.kinds.value import value
 from tests.api.conftest import ApiServer
 from tests.faults.proxy import Faults
+from tests.state import LONGEST
 
 WITHIN = 60.0
 """Seconds for what needs a new process, on a machine that is busy with other tests."""
@@ -96,6 +97,9 @@ async def operator(
         )
     try:
         yield Running(process=process, probes=f"http://127.0.0.1:{port}", log=log)
+    except Exception as failure:
+        failure.add_note(f"The operator's log:\n{log.read_text()[-LONGEST:]}")
+        raise
     finally:
         if process.returncode is None:
             process.kill()

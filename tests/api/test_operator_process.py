@@ -235,3 +235,16 @@ def test_a_bug_ends_the_process(
     options = Options(namespaces=("default",), kubeconfig=apiserver.kubeconfig, context=apiserver.context)
     assert run_deployed(options) == 70
     assert "KeyError: 'a bug'" in caplog.text
+
+
+async def test_a_failure_shows_the_operators_log(tmp_path: Path) -> None:
+    """It is in a file that is gone when somebody reads of the failure."""
+
+    async def fail() -> None:
+        async with operator(tmp_path, str(tmp_path / "no-kubeconfig"), "-A") as running:
+            await running.ends(WITHIN)
+            raise LookupError
+
+    with pytest.raises(LookupError) as failure:
+        await fail()
+    assert "no-kubeconfig" in failure.value.__notes__[0]

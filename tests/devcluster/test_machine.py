@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from devcluster import check, versions
+from devcluster import check, home, versions
 from devcluster.console import Refused
 from devcluster.home import ROOTS_HOME, Owner, cache_folder_of, owner_in
 from devcluster.instances import Instance, Lock, Record, Started, clone_id, instance_of
 from devcluster.network import RANGE, SLOTS, Link
 from devcluster.processes import found
+from tests.caches import give_back
 
 PERSON = Owner(uid=1000, gid=1000, name="p", home=Path("/home/p"), borrowed_root=False)
 UNDER_SUDO = Owner(uid=1000, gid=1000, name="p", home=Path("/home/p"), borrowed_root=True)
@@ -51,6 +52,23 @@ def test_root_itself_borrows_nothing(environment: dict[str, str]) -> None:
     """Nor does root who calls sudo."""
     me = owner_in({**environment, "HOME": "/root"}, euid=0)
     assert (me.uid, me.home, me.arguments) == (0, Path("/root"), {})
+
+
+def test_what_the_gate_leaves_in_the_checkout_is_the_persons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under sudo root makes it."""
+    given: dict[str, tuple[int, int]] = {}
+
+    def chown(path: Path, uid: int, gid: int, *, follow_symlinks: bool) -> None:
+        assert not follow_symlinks
+        given[str(path.relative_to(tmp_path))] = uid, gid
+
+    monkeypatch.setattr(home, "owner", lambda: UNDER_SUDO)
+    monkeypatch.setattr(os, "chown", chown)
+    (tmp_path / ".mypy_cache" / "3.11").mkdir(parents=True)
+    (tmp_path / ".mypy_cache" / "3.11" / "x.json").touch()
+    (tmp_path / "source.py").touch()
+    give_back(tmp_path)
+    assert given == dict.fromkeys((".mypy_cache", ".mypy_cache/3.11", ".mypy_cache/3.11/x.json"), (1000, 1000))
 
 
 def test_a_variable_of_sudo_means_nothing_to_a_user() -> None:
@@ -109,6 +127,18 @@ def test_every_finding_that_is_bad_says_what_to_do() -> None:
     assert not check.memory(1 << 20).good
     bad = check.disk(Path("/"), 1 << 20)
     assert "XDG_CACHE_HOME" in bad.mend
+
+
+@pytest.mark.parametrize(("swap", "good"), [(0, False), (2, True)])
+def test_swap_is_memory(swap: int, good: bool) -> None:
+    """To add some is the mend that is told."""
+    told = f"MemTotal: 4194304 kB\nMemAvailable: {3 << 20} kB\nSwapTotal: 8 kB\nSwapFree: {swap << 20} kB\n"
+    assert check.memory(4, told).good == good
+
+
+def test_the_kernel_is_looked_at_before_the_build() -> None:
+    """A node without the module would be refused after minutes."""
+    assert "kernel" in {finding.subject for finding in check.findings("node")}
 
 
 def test_a_node_without_root_is_refused_with_what_works(monkeypatch: pytest.MonkeyPatch) -> None:

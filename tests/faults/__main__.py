@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from devcluster import exit_code
 from tests.faults import place
 from tests.faults.soak import Options
 
@@ -29,6 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     takeovers = parts.add_parser("takeovers", parents=[common], help="two operators, of which one always leads")
     takeovers.add_argument("--count", type=int, default=30)
     asked = parser.parse_args(arguments)
+    return exit_code(lambda: _run(asked))
+
+
+def _run(asked: argparse.Namespace) -> int:
     folder = asked.folder or Path(tempfile.mkdtemp(prefix=f"{asked.part}-"))
     folder.mkdir(parents=True, exist_ok=True)
     sys.stderr.write(f"seed {asked.seed}, logs in {folder}\n")

@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from devcluster import exit_code
 from devcluster.nodes import SECOND
 from tests.losses.options import SUBJECTS, Options
 from tests.losses.start import FAULTS, run
@@ -45,6 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as after Ctrl-C, the namespace goes
     sys.stderr.write(f"seed {options.seed}, logs in {options.folder}\n")
+    return exit_code(lambda: _run(options, folder))
+
+
+def _run(options: Options, folder: Path) -> int:
     figures = run(options)
     text = json.dumps(figures, indent=1)
     (folder / "figures.json").write_text(text)

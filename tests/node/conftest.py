@@ -17,6 +17,7 @@ import pytest
 
 from dask_k8s.cluster.spec import default_image
 from devcluster import Cluster, up
+from tests.elsewhere import elsewhere
 from tests.state import WHERE
 
 ROOT = Path(__file__).parents[2]
@@ -65,11 +66,16 @@ class Kubectl:
         return found
 
 
+@pytest.fixture(scope="session", autouse=True)
+def on_a_node_of_ones_own(request: pytest.FixtureRequest) -> None:
+    """All of these tests start processes in the cluster's network, or shake a cluster: another's is left alone."""
+    if another := elsewhere(request.config):
+        pytest.skip(f"Needs a node of one's own, and {another} is asked for.")
+
+
 @pytest.fixture(scope="session")
-def node(request: pytest.FixtureRequest) -> Cluster:
+def node(request: pytest.FixtureRequest, on_a_node_of_ones_own: None) -> Cluster:
     """The node, and this process's way to it."""
-    if context := request.config.getoption("--kubecontext"):
-        pytest.exit(f"The node tests start processes inside the cluster's network, which {context} does not offer.", 4)
     cluster = up("node")
     os.environ.update(cluster.environment())
     request.config.stash[WHERE] = dict(os.environ)
