@@ -33,8 +33,11 @@ WORKERS, LEFT = 10, 5
 
 WINDOW, SETTLE, LONGEST = 60.0, 15.0, 600.0
 AT_ONCE = 20
+IDLE_TIMEOUT = 300
+"""Seconds: far from its end a scheduler is asked each ten seconds, and all is measured before it warns."""
+
 DAY = 86_400
-"""Seconds of ``idleTimeout``: far from its end a scheduler is asked each 30 seconds."""
+"""Seconds that a task of a worker that drains would take, and that it is waited for."""
 
 HEADER = ("", "questions a second", "of a core", "connections", "begun", "requests", "memory")
 
@@ -100,14 +103,21 @@ async def situations(scene: Scene) -> AsyncIterator[str]:
     """Brings each about, and says its name once it is there."""
     await scene.make((manifest(f"idle-{number}", 1) for number in range(IDLE)), joined=IDLE)
     yield f"{IDLE} clusters, nothing is asked"
-    await scene.all_patched(DASK_CLUSTER, {"spec": {"idleTimeout": DAY}}, [f"idle-{n}" for n in range(IDLE)])
+    await scene.all_patched(DASK_CLUSTER, {"spec": {"idleTimeout": IDLE_TIMEOUT}}, [f"idle-{n}" for n in range(IDLE)])
     yield f"{IDLE} clusters with idleTimeout"
     draining = [f"draining-{number}" for number in range(DRAINING)]
-    await scene.make((manifest(name, WORKERS) for name in draining), joined=IDLE + DRAINING * WORKERS)
+    await scene.make(map(drains_long, draining), joined=IDLE + DRAINING * WORKERS)
     await scene.all_are_at_work()
     groups = [names.default_group(name) for name in draining]
     await scene.all_patched(DASK_WORKER_GROUP, {"spec": {"worker": {"replicas": LEFT}}}, groups)
     yield f"the same, and {DRAINING} clusters that drain {WORKERS - LEFT} workers each"
+
+
+def drains_long(name: str) -> Manifest:
+    """A cluster whose drains outlast the measurement."""
+    made = manifest(name, WORKERS)
+    made["spec"]["worker"]["drainTimeout"] = DAY
+    return made
 
 
 class Scene:

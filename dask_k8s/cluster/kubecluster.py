@@ -84,6 +84,8 @@ class KubeCluster(WorkersCluster):
     StartError
         Where the cluster does not start: the step, what Kubernetes says, and what to do. What was made is taken away
         again.
+    NoCredentials
+        Where there is no kubeconfig and this is no Pod, or the log-in fails.
     ConflictingArguments, InvalidResource
         Where the arguments cannot be right; nothing is sent.
 

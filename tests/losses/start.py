@@ -21,6 +21,9 @@ FAULTS = (
     "tasks failed",
     "not settled",
     "Pods left",
+    "computed executed again",
+    "suspicious",
+    "in the scheduler's log",
 )
 """Figures that nothing excuses."""
 

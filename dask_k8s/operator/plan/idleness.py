@@ -24,7 +24,7 @@ OFTEN = 1.0
 """Seconds between two questions near the end of the time."""
 
 SELDOM = (5.0, 30.0)
-"""The shortest and the longest that lie between two of them far from it; in between, a sixtieth of the time: so much
+"""The shortest and the longest that lie between two of them far from it; in between, a thirtieth of the time: so much
 later may the beginning of a rest be seen, and so the cluster go."""
 
 NEAR = timedelta(seconds=15)
@@ -85,7 +85,7 @@ def questions(cluster: Cluster, idleness: Idleness, now: datetime) -> Iterator[Q
     """What the scheduler is asked, and how often."""
     if idleness.counts:
         far = idleness.ends is None or now < idleness.ends - NEAR
-        seldom = min(SELDOM[1], max(SELDOM[0], cluster.spec.idle_timeout / 60))
+        seldom = min(SELDOM[1], max(SELDOM[0], cluster.spec.idle_timeout / 30))
         yield Question(ask=Ask.IDLE, every=seldom if far else OFTEN)
 
 

@@ -88,8 +88,8 @@ def test_a_deletion_by_idleness_is_by_uid() -> None:
 @pytest.mark.parametrize(
     ("status", "phase", "expected"),
     [
-        ({}, Phase.READY, {Question(ask=Ask.IDLE, every=5.0)}),
-        (rested(100), Phase.READY, {Question(ask=Ask.IDLE, every=5.0)}),
+        ({}, Phase.READY, {Question(ask=Ask.IDLE, every=10.0)}),
+        (rested(100), Phase.READY, {Question(ask=Ask.IDLE, every=10.0)}),
         (rested(290), Phase.READY, {Question(ask=Ask.IDLE, every=1.0)}),
         ({}, Phase.PENDING, set()),
     ],
@@ -100,9 +100,9 @@ def test_it_is_asked_more_often_near_the_end(status: dict[str, Any], phase: Phas
     assert made.ask == expected
 
 
-@pytest.mark.parametrize(("timeout", "every"), [(1, 5.0), (300, 5.0), (900, 15.0), (1800, 30.0), (86_400, 30.0)])
+@pytest.mark.parametrize(("timeout", "every"), [(1, 5.0), (150, 5.0), (600, 20.0), (900, 30.0), (86_400, 30.0)])
 def test_the_longer_the_time_the_less_often_it_is_asked(timeout: int, every: float) -> None:
-    """A sixtieth of a long time does not matter to anybody."""
+    """A thirtieth of a long time does not matter to anybody."""
     (question,) = plan(cluster(idleTimeout=timeout), seen(Unasked()), NOW).ask
     assert question.every == every
 
