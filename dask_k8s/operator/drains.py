@@ -10,8 +10,8 @@ import contextlib
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -28,6 +28,7 @@ from dask_k8s.operator.pods import restart_count
 from dask_k8s.operator.reach import Reaches, pause
 from dask_k8s.scheduler import drain
 from dask_k8s.scheduler.facts import Key as Task
+from dask_k8s.scheduler.lines import Lines
 from dask_k8s.scheduler.rpc import SchedulerRpc
 from dask_k8s.scheduler.wire import reason
 from dask_k8s.settings import Timing
@@ -38,7 +39,7 @@ PARALLEL = 16
 """Drains of one cluster at a time; what is marked meanwhile is drained together after that."""
 
 MOST = 512
-"""Drains of one operator at a time, with at most two connections each."""
+"""Drains of one operator at a time, with at most one connection each, and one for each cluster that has some."""
 
 DOUBLINGS = 5
 """How often the time is doubled until a drain is tried again that was refused though there was room: what has an actor
@@ -86,6 +87,7 @@ class _Cluster:
     """What is drained in one cluster."""
 
     ref: Ref
+    lines: Lines
     pods: set[str] = field(default_factory=set)
     waiting: list[_Drain] = field(default_factory=list)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -94,7 +96,7 @@ class _Cluster:
 
 
 class Drains:
-    """All drains of one operator; each batch has connections of its own, so that no question is held up.
+    """All drains of one operator, over a few connections for each cluster: no call waits for one that moves data.
 
     Parameters
     ----------
@@ -145,7 +147,7 @@ class Drains:
         """Begin to drain workers; none of them twice at a time."""
         if not self._background.held:
             return
-        cluster = self._clusters.setdefault(retire.cluster.uid or "", _Cluster(ref=retire.cluster))
+        cluster = self._cluster(retire.cluster)
         for pod in retire.workers:
             uid = pod.uid or ""
             if uid and self.of(pod) is None:
@@ -164,6 +166,13 @@ class Drains:
             task = self._background.begin(self._work(cluster))
             cluster.tasks.add(task)
             task.add_done_callback(cluster.tasks.discard)
+
+    def _cluster(self, ref: Ref) -> _Cluster:
+        found = self._clusters.get(ref.uid or "")
+        if found is None:
+            lines = Lines(lambda: self._reach.connect(ref))
+            found = self._clusters[ref.uid or ""] = _Cluster(ref=ref, lines=lines)
+        return found
 
     def of(self, pod: Ref) -> Drained | None:
         """What became of a worker's drain; nothing where that is no longer so."""
@@ -207,8 +216,8 @@ class Drains:
         """In one call to the scheduler, which then moves data only once; moving gigabytes takes as long as it takes."""
         timeout = max(0.0, (batch[0].until - datetime.now(UTC)).total_seconds())
         by_uid = {each.pod.uid or "": each for each in batch}
-        async with aclosing(await self._reach.connect(cluster.ref)) as connection:
-            rpc = SchedulerRpc(connection, permit=self._permit)
+        async with cluster.lines.used():
+            rpc = SchedulerRpc(cluster.lines.questions)
             housing = await self._housing(cluster.ref, rpc)
             for uid in housing.unclear & by_uid.keys():
                 self._ended(by_uid.pop(uid), Drained(state=Drain.REFUSED, why=UNCLEAR))
@@ -221,7 +230,12 @@ class Drains:
                 for uid, each in by_uid.items():
                     self._moving(each, leaving[uid], at)
 
-            drainage = drain.Drainage(rpc, lambda: self._reach.connect(cluster.ref), moving)
+            @asynccontextmanager
+            async def own() -> AsyncIterator[SchedulerRpc]:
+                async with cluster.lines.own() as line:
+                    yield SchedulerRpc(line, permit=self._permit)
+
+            drainage = drain.Drainage(rpc, own, moving)
             async with aclosing(drainage.drain(leaving, timeout)) as results:
                 async for result in results:
                     left = await self._housing(cluster.ref, rpc)
@@ -248,9 +262,9 @@ class Drains:
         while cluster.stranded:
             await asyncio.sleep(self._timing.refused_drain)
             with contextlib.suppress(SchedulerError):
-                async with self._places, aclosing(await self._reach.connect(cluster.ref)) as connection:
+                async with self._places, cluster.lines.used():
                     for key in tuple(cluster.stranded):
-                        await self._look_at_stranded(cluster, key, SchedulerRpc(connection))
+                        await self._look_at_stranded(cluster, key, SchedulerRpc(cluster.lines.questions))
 
     async def _look_at_stranded(self, cluster: _Cluster, key: Key, rpc: SchedulerRpc) -> None:
         before = self._stranded.get(key, frozenset())

@@ -15,6 +15,7 @@ from dask_k8s.operator.actions import Ask, Question, Retire
 from dask_k8s.operator.drains import UNCLEAR
 from dask_k8s.operator.observed import Drain, Drained, Silent
 from dask_k8s.scheduler.drain import NOWHERE
+from dask_k8s.scheduler.lines import MOVES
 from tests.unit.given import CLUSTER
 from tests.unit.operator.conftest import KEY, OTHER, Talking
 
@@ -182,10 +183,29 @@ async def test_only_so_many_drains_of_a_cluster_run_at_a_time(
     await talk.partner.scene("slow", what="retire_workers", seconds=0.5)
     for name in names:
         talk.drains.begin(OTHER, retire(name))
-    await talk.until(lambda: talk.way.attempts == 2)
+    while (calls := await talk.partner.scene("calls", what="retire_workers")) < 2:
+        await asyncio.sleep(0.02)
+    await asyncio.sleep(0.2)
+    assert (calls, await talk.partner.scene("calls", what="retire_workers")) == (2, 2)
     for name in names:
         assert await ended(talk, name) == Drained(state=Drain.EMPTY)
-    assert talk.way.attempts in (3, 4), "two that were begun, and after them the others"
+    assert await talk.partner.scene("calls", what="retire_workers") in (6, 7, 8), "after them the others"
+
+
+async def test_a_scheduler_has_few_connections_however_many_drains_there_are(talk: Talking, pods: Pods) -> None:
+    """All move slowly, which is looked at, and questions are asked beside them; afterwards none is left."""
+    names = [f"worker-{number}" for number in range(MOVES + 3)]
+    pods(*names, "other")
+    await talk.partner.scene("begin", count=len(names))
+    await talk.partner.scene("more", count=1, name="other")
+    await talk.partner.scene("slow", what="retire_workers", seconds=1.5)
+    talk.schedulers.ask(KEY, CLUSTER, frozenset({Question(ask=Ask.TARGET, every=0.1)}))
+    for name in names:
+        talk.drains.begin(OTHER, retire(name))
+    for name in names:
+        assert await ended(talk, name) == Drained(state=Drain.EMPTY)
+    assert talk.way.most == talk.way.attempts == 1 + 1 + MOVES, "for questions, to look on, and to move"
+    await talk.until(lambda: talk.way.open() == 1)
 
 
 async def test_tasks_that_nobody_may_run_any_more_are_told_until_somebody_may(
