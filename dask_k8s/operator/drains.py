@@ -48,7 +48,13 @@ may hold it for days."""
 ABSENCE = 2.0
 """Seconds after which it has to be asked again whether a worker has joined."""
 
-UNCLEAR = "There are workers of which nobody can tell whose they are: start them with --name $(DASK_WORKER_NAME)."
+AGAIN = 30.0
+"""Seconds after which a refusal is over that nobody has tried again."""
+
+UNCLEAR = (
+    "There are workers of which nobody can tell whose they are, and its own may be one of them: start those of its "
+    "group with --name $(DASK_WORKER_NAME), and not within a shell's text."
+)
 
 
 @dataclass(slots=True)
@@ -61,6 +67,8 @@ class _Drain:
         How often its containers had been started again when it began.
     since
         When it was told what became of it.
+    before
+        What its last drain was refused for, until this one gets further.
     """
 
     cluster: str
@@ -70,6 +78,7 @@ class _Drain:
     restarts: int
     told: Drained
     since: float = 0.0
+    before: Drained | None = None
 
     def holds(self, restarts: int, now: float) -> bool:
         """Whether what became of it is still so: a container that was started again is another worker."""
@@ -128,6 +137,7 @@ class Drains:
         self._clusters: dict[str, _Cluster] = {}
         self._drains: dict[str, _Drain] = {}
         self._refusals: dict[str, int] = defaultdict(int)
+        self._refused: dict[str, _Drain] = {}
         self._stranded: dict[Key, frozenset[Task]] = {}
         self._background = Background()
         self._places = asyncio.Semaphore(MOST)
@@ -140,7 +150,7 @@ class Drains:
         try:
             await self._background.hold()
         finally:
-            for each in (self._clusters, self._drains, self._refusals, self._stranded):
+            for each in (self._clusters, self._drains, self._refusals, self._refused, self._stranded):
                 each.clear()
 
     def begin(self, key: Key, retire: Retire) -> None:
@@ -158,7 +168,9 @@ class Drains:
                     until=retire.until,
                     restarts=self._restarts(pod),
                     told=Drained(state=Drain.UNDER_WAY, moved=datetime.now(UTC)),
+                    before=self.refused(pod),
                 )
+                self._refused.pop(uid, None)
                 self._drains[uid] = begun
                 cluster.pods.add(uid)
                 cluster.waiting.append(begun)
@@ -178,6 +190,14 @@ class Drains:
         """What became of a worker's drain; nothing where that is no longer so."""
         found = self._drains.get(pod.uid or "")
         return found.told if found is not None and found.holds(self._restarts(pod), time.monotonic()) else None
+
+    def refused(self, pod: Ref) -> Drained | None:
+        """What a worker's drain was refused for that is tried again just now, or in a moment."""
+        uid = pod.uid or ""
+        if (found := self._drains.get(uid)) is not None:
+            return found.before
+        last = self._refused.get(uid)
+        return last.told if last is not None and time.monotonic() - last.since <= AGAIN else None
 
     def states(self) -> Counter[Drain]:
         """How many drains of Pods that are there stand where."""
@@ -283,11 +303,12 @@ class Drains:
             left = sum(sizes) if len(sizes) == len(workers) else None
             moved = left is not None and (each.told.left is None or left < each.told.left)
             when = datetime.now(UTC) if moved else each.told.moved
+            each.before = None
             self._tell(each, Drained(state=Drain.UNDER_WAY, left=left, silent=at.silent, moved=when))
 
     def _ended(self, each: _Drain, told: Drained) -> None:
         uid = each.pod.uid or ""
-        each.since = time.monotonic()
+        each.since, each.before = time.monotonic(), None
         self.ended[told.state] += 1
         if told.state in (Drain.REFUSED, Drain.STUCK) and uid in self._drains:
             pause = self._timing.refused_drain
@@ -305,7 +326,8 @@ class Drains:
     def _forget(self, refused: _Drain) -> None:
         """A refused drain may be tried again."""
         if self._drains.get(refused.pod.uid or "") is refused and not self._goes_on(refused):
-            del self._drains[refused.pod.uid or ""]
+            refused.since = time.monotonic()
+            self._refused[refused.pod.uid or ""] = self._drains.pop(refused.pod.uid or "")
             self._wake(refused.key)
 
     def _goes_on(self, each: _Drain) -> bool:
@@ -321,6 +343,7 @@ class Drains:
             if drained is not None and (cluster := self._clusters.get(drained.cluster)):
                 cluster.pods.discard(old["metadata"]["uid"])
             self._refusals.pop(old["metadata"]["uid"], None)
+            self._refused.pop(old["metadata"]["uid"], None)
 
     def _on_cluster(self, old: Manifest | None, new: Manifest | None) -> None:
         if new is None and old is not None:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from dask_k8s.kinds.worker_group import WorkerGroup
 from dask_k8s.manifests import container
-from dask_k8s.operator.observed import Drain, Drained, ObservedGroup, Phase, Silent
+from dask_k8s.operator.observed import Drain, Drained, ObservedGroup, Phase, Silent, Worker
 from dask_k8s.operator.plan.conditions import SOUND, Condition, Type, degraded, size, timestamp
 from dask_k8s.operator.plan.leavers import Choice
 from dask_k8s.operator.plan.replacement import EarlyEnds
@@ -83,8 +83,8 @@ def _troubles(
     for trouble in troubles:
         yield degraded(trouble.cause.value, f"{trouble.sentence} {trouble.mend}")
     for worker in observed.workers:
-        if worker.drained is not None and worker.here and (worker.retiring_since or choice.undecided):
-            yield from _of_drain(worker.ref.name, worker.drained, now)
+        if worker.here and (worker.retiring_since or choice.undecided or worker in choice.leaving):
+            yield from _of_drains(worker, now)
     if choice.undecided and isinstance(observed.order, Silent):
         why = f"Since {timestamp(observed.order.since)}: {observed.order.why}"
         yield degraded("SchedulerSilent", f"No worker is taken away while the scheduler does not answer. {why}")
@@ -95,6 +95,14 @@ def stalls(observed: ObservedGroup) -> Iterator[datetime]:
     for worker in observed.workers:
         if worker.drained is not None and worker.drained.left is not None and worker.drained.moved is not None:
             yield worker.drained.moved + STALLED
+
+
+def _of_drains(worker: Worker, now: datetime) -> Iterator[Condition]:
+    """Of the present one; and of the one before while nothing has come of the present one, so that nothing flaps."""
+    if worker.drained is not None:
+        yield from _of_drain(worker.ref.name, worker.drained, now)
+    if worker.refused is not None and worker.drain in (None, Drain.UNDER_WAY):
+        yield from _of_drain(worker.ref.name, worker.refused, now)
 
 
 def _of_drain(name: str, drained: Drained, now: datetime) -> Iterator[Condition]:
