@@ -23,6 +23,7 @@
     └── SchedulerError                    a Dask scheduler
         ├── SchedulerSilent (OSError)     … did not answer; asking again helps
         └── SchedulerRefused              … answered beyond bounds, or with an error of its own
+            └── AnswerTooLarge            … with more than is listened to: ask for less at a time
 """
 
 from __future__ import annotations
@@ -173,3 +174,7 @@ class SchedulerSilent(SchedulerError, OSError):
 
 class SchedulerRefused(SchedulerError):
     """The scheduler answered beyond the bounds that are kept, or with an error of its own."""
+
+
+class AnswerTooLarge(SchedulerRefused):
+    """The scheduler's answer has more bytes or values than are listened to."""

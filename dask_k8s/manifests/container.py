@@ -98,6 +98,17 @@ def has_option(container: Manifest, option: str) -> bool:
     return any(word == option or word.startswith(f"{option}=") for word in words)
 
 
+def option(container: Manifest, name: str) -> str | None:
+    """What an option says that stands once in a container's words, also as ``--option=value``; else None."""
+    words = [*_words(container, "command"), *_words(container, "args")]
+    said = [
+        word.removeprefix(f"{name}=") if word != name else next(iter(words[index + 1 :]), "")
+        for index, word in enumerate(words)
+        if word == name or word.startswith(f"{name}=")
+    ]
+    return said[0] if len(said) == 1 else None
+
+
 def main_container(containers: Sequence[Manifest], program: Program) -> int:
     """Which container is Dask's: the one that starts it, else the one that bears its name, else the first."""
     for index, container in enumerate(containers):

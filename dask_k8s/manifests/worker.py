@@ -70,3 +70,19 @@ def _handover_options(worker: Manifest, limit: int) -> list[str]:
         load_configured = not container.has_option(worker, "--preload")
         return ["--preload", handover.of_worker(limit, load_configured=load_configured)]
     return ["--preload-nanny", handover.of_nanny(limit)]
+
+
+def bears_its_name(pod: Manifest) -> bool:
+    """Whether a worker of this Pod is named as the Pod is, with a number behind it where there are several.
+
+    Within a shell's text nobody can tell.
+    """
+    containers = (pod.get("spec") or {}).get("containers") or ()
+    return any(_is_named(each, pod["metadata"]["name"]) for each in containers)
+
+
+def _is_named(worker: Manifest, name: str) -> bool:
+    start = container.start_of(worker)
+    named = container.option(worker, "--name") in (name, "$(DASK_WORKER_NAME)")
+    ours = {"name": "DASK_WORKER_NAME", "value": name} in (worker.get("env") or ())
+    return start is not None and start.program is container.Program.WORKER and named and ours

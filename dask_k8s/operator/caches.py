@@ -26,6 +26,7 @@ from dask_k8s.kube.resources import (
     SERVICE,
     Resource,
 )
+from dask_k8s.manifests import worker
 
 Handler = Callable[[Manifest | None, Manifest | None], None]
 
@@ -212,7 +213,7 @@ class Caches:
 
 
 def slim_pod(pod: Manifest) -> Manifest:
-    """What plans and the diagnosis read of a Pod: a tenth of it."""
+    """What plans and the diagnosis read of a Pod: a tenth of it; of its commands, whether its workers bear its name."""
     meta, status = pod["metadata"], pod.get("status") or {}
     annotations = meta.get("annotations") or {}
     return {
@@ -222,6 +223,7 @@ def slim_pod(pod: Manifest) -> Manifest:
         },
         "spec": {
             **_picked(pod.get("spec") or {}, ("nodeName", "restartPolicy", "tolerations")),
+            "namesWorkers": worker.bears_its_name(pod),
             "containers": [each["name"] for each in (pod.get("spec") or {}).get("containers") or ()],
         },
         "status": {

@@ -10,8 +10,8 @@ import contextlib
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -28,6 +28,7 @@ from dask_k8s.operator.pods import restart_count
 from dask_k8s.operator.reach import Reaches, pause
 from dask_k8s.scheduler import drain
 from dask_k8s.scheduler.facts import Key as Task
+from dask_k8s.scheduler.lines import Lines
 from dask_k8s.scheduler.rpc import SchedulerRpc
 from dask_k8s.scheduler.wire import reason
 from dask_k8s.settings import Timing
@@ -38,7 +39,7 @@ PARALLEL = 16
 """Drains of one cluster at a time; what is marked meanwhile is drained together after that."""
 
 MOST = 512
-"""Drains of one operator at a time, with at most two connections each."""
+"""Drains of one operator at a time, with at most one connection each, and one for each cluster that has some."""
 
 DOUBLINGS = 5
 """How often the time is doubled until a drain is tried again that was refused though there was room: what has an actor
@@ -47,7 +48,13 @@ may hold it for days."""
 ABSENCE = 2.0
 """Seconds after which it has to be asked again whether a worker has joined."""
 
-UNCLEAR = "There are workers of which nobody can tell whose they are: start them with --name $(DASK_WORKER_NAME)."
+AGAIN = 30.0
+"""Seconds after which a refusal is over that nobody has tried again."""
+
+UNCLEAR = (
+    "There are workers of which nobody can tell whose they are, and its own may be one of them: start those of its "
+    "group with --name $(DASK_WORKER_NAME), and not within a shell's text."
+)
 
 
 @dataclass(slots=True)
@@ -60,6 +67,8 @@ class _Drain:
         How often its containers had been started again when it began.
     since
         When it was told what became of it.
+    before
+        What its last drain was refused for, until this one gets further.
     """
 
     cluster: str
@@ -69,6 +78,7 @@ class _Drain:
     restarts: int
     told: Drained
     since: float = 0.0
+    before: Drained | None = None
 
     def holds(self, restarts: int, now: float) -> bool:
         """Whether what became of it is still so: a container that was started again is another worker."""
@@ -86,6 +96,7 @@ class _Cluster:
     """What is drained in one cluster."""
 
     ref: Ref
+    lines: Lines
     pods: set[str] = field(default_factory=set)
     waiting: list[_Drain] = field(default_factory=list)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -94,7 +105,7 @@ class _Cluster:
 
 
 class Drains:
-    """All drains of one operator; each batch has connections of its own, so that no question is held up.
+    """All drains of one operator, over a few connections for each cluster: no call waits for one that moves data.
 
     Parameters
     ----------
@@ -126,6 +137,7 @@ class Drains:
         self._clusters: dict[str, _Cluster] = {}
         self._drains: dict[str, _Drain] = {}
         self._refusals: dict[str, int] = defaultdict(int)
+        self._refused: dict[str, _Drain] = {}
         self._stranded: dict[Key, frozenset[Task]] = {}
         self._background = Background()
         self._places = asyncio.Semaphore(MOST)
@@ -138,14 +150,14 @@ class Drains:
         try:
             await self._background.hold()
         finally:
-            for each in (self._clusters, self._drains, self._refusals, self._stranded):
+            for each in (self._clusters, self._drains, self._refusals, self._refused, self._stranded):
                 each.clear()
 
     def begin(self, key: Key, retire: Retire) -> None:
         """Begin to drain workers; none of them twice at a time."""
         if not self._background.held:
             return
-        cluster = self._clusters.setdefault(retire.cluster.uid or "", _Cluster(ref=retire.cluster))
+        cluster = self._cluster(retire.cluster)
         for pod in retire.workers:
             uid = pod.uid or ""
             if uid and self.of(pod) is None:
@@ -156,7 +168,9 @@ class Drains:
                     until=retire.until,
                     restarts=self._restarts(pod),
                     told=Drained(state=Drain.UNDER_WAY, moved=datetime.now(UTC)),
+                    before=self.refused(pod),
                 )
+                self._refused.pop(uid, None)
                 self._drains[uid] = begun
                 cluster.pods.add(uid)
                 cluster.waiting.append(begun)
@@ -165,10 +179,25 @@ class Drains:
             cluster.tasks.add(task)
             task.add_done_callback(cluster.tasks.discard)
 
+    def _cluster(self, ref: Ref) -> _Cluster:
+        found = self._clusters.get(ref.uid or "")
+        if found is None:
+            lines = Lines(lambda: self._reach.connect(ref))
+            found = self._clusters[ref.uid or ""] = _Cluster(ref=ref, lines=lines)
+        return found
+
     def of(self, pod: Ref) -> Drained | None:
         """What became of a worker's drain; nothing where that is no longer so."""
         found = self._drains.get(pod.uid or "")
         return found.told if found is not None and found.holds(self._restarts(pod), time.monotonic()) else None
+
+    def refused(self, pod: Ref) -> Drained | None:
+        """What a worker's drain was refused for that is tried again just now, or in a moment."""
+        uid = pod.uid or ""
+        if (found := self._drains.get(uid)) is not None:
+            return found.before
+        last = self._refused.get(uid)
+        return last.told if last is not None and time.monotonic() - last.since <= AGAIN else None
 
     def states(self) -> Counter[Drain]:
         """How many drains of Pods that are there stand where."""
@@ -207,8 +236,8 @@ class Drains:
         """In one call to the scheduler, which then moves data only once; moving gigabytes takes as long as it takes."""
         timeout = max(0.0, (batch[0].until - datetime.now(UTC)).total_seconds())
         by_uid = {each.pod.uid or "": each for each in batch}
-        async with aclosing(await self._reach.connect(cluster.ref)) as connection:
-            rpc = SchedulerRpc(connection, permit=self._permit)
+        async with cluster.lines.used():
+            rpc = SchedulerRpc(cluster.lines.questions)
             housing = await self._housing(cluster.ref, rpc)
             for uid in housing.unclear & by_uid.keys():
                 self._ended(by_uid.pop(uid), Drained(state=Drain.REFUSED, why=UNCLEAR))
@@ -221,7 +250,12 @@ class Drains:
                 for uid, each in by_uid.items():
                     self._moving(each, leaving[uid], at)
 
-            drainage = drain.Drainage(rpc, lambda: self._reach.connect(cluster.ref), moving)
+            @asynccontextmanager
+            async def own() -> AsyncIterator[SchedulerRpc]:
+                async with cluster.lines.own() as line:
+                    yield SchedulerRpc(line, permit=self._permit)
+
+            drainage = drain.Drainage(rpc, own, moving)
             async with aclosing(drainage.drain(leaving, timeout)) as results:
                 async for result in results:
                     left = await self._housing(cluster.ref, rpc)
@@ -248,9 +282,9 @@ class Drains:
         while cluster.stranded:
             await asyncio.sleep(self._timing.refused_drain)
             with contextlib.suppress(SchedulerError):
-                async with self._places, aclosing(await self._reach.connect(cluster.ref)) as connection:
+                async with self._places, cluster.lines.used():
                     for key in tuple(cluster.stranded):
-                        await self._look_at_stranded(cluster, key, SchedulerRpc(connection))
+                        await self._look_at_stranded(cluster, key, SchedulerRpc(cluster.lines.questions))
 
     async def _look_at_stranded(self, cluster: _Cluster, key: Key, rpc: SchedulerRpc) -> None:
         before = self._stranded.get(key, frozenset())
@@ -269,11 +303,12 @@ class Drains:
             left = sum(sizes) if len(sizes) == len(workers) else None
             moved = left is not None and (each.told.left is None or left < each.told.left)
             when = datetime.now(UTC) if moved else each.told.moved
+            each.before = None
             self._tell(each, Drained(state=Drain.UNDER_WAY, left=left, silent=at.silent, moved=when))
 
     def _ended(self, each: _Drain, told: Drained) -> None:
         uid = each.pod.uid or ""
-        each.since = time.monotonic()
+        each.since, each.before = time.monotonic(), None
         self.ended[told.state] += 1
         if told.state in (Drain.REFUSED, Drain.STUCK) and uid in self._drains:
             pause = self._timing.refused_drain
@@ -291,7 +326,8 @@ class Drains:
     def _forget(self, refused: _Drain) -> None:
         """A refused drain may be tried again."""
         if self._drains.get(refused.pod.uid or "") is refused and not self._goes_on(refused):
-            del self._drains[refused.pod.uid or ""]
+            refused.since = time.monotonic()
+            self._refused[refused.pod.uid or ""] = self._drains.pop(refused.pod.uid or "")
             self._wake(refused.key)
 
     def _goes_on(self, each: _Drain) -> bool:
@@ -307,6 +343,7 @@ class Drains:
             if drained is not None and (cluster := self._clusters.get(drained.cluster)):
                 cluster.pods.discard(old["metadata"]["uid"])
             self._refusals.pop(old["metadata"]["uid"], None)
+            self._refused.pop(old["metadata"]["uid"], None)
 
     def _on_cluster(self, old: Manifest | None, new: Manifest | None) -> None:
         if new is None and old is not None:

@@ -3,7 +3,8 @@
 A Pod may have several workers (``--nworkers``), and a worker any name. Pods on their node's own network share its
 address, and a worker may announce another address than its Pod's: then its name decides, which is its Pod's, with a
 number behind it where there are several. A worker of no Pod joined by hand; or it announces an address that is not its
-Pod's, and nobody gave it a name. So while there is one, a Pod that runs and seems to have no worker may have that one.
+Pod's, and nobody gave it a name. So while there is one, a Pod that runs and seems to have no worker may have that one,
+unless its command names its workers after it.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ def housed(members: Sequence[Member], pods: Collection[Manifest]) -> Housing:
         by_name[pod["metadata"]["name"]] = pod["metadata"]["uid"]
         if host := _host(pod):
             by_host[host].append(pod["metadata"]["uid"])
+    named = {pod["metadata"]["uid"] for pod in pods if pod["spec"].get("namesWorkers")}
     running = [pod["metadata"]["uid"] for pod in pods if pod["status"].get("phase") == "Running"]
     found, unclear = defaultdict[str, list[Member]](list), set[str]()
     for member in members:
@@ -78,7 +80,8 @@ def housed(members: Sequence[Member], pods: Collection[Manifest]) -> Housing:
         else:
             unclear.update(at or running)
     return Housing(
-        members={uid: tuple(workers) for uid, workers in found.items()}, unclear=frozenset(unclear.difference(found))
+        members={uid: tuple(workers) for uid, workers in found.items()},
+        unclear=frozenset(unclear.difference(found, named)),
     )
 
 

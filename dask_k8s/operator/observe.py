@@ -58,6 +58,9 @@ class DrainNews(Protocol):
     def of(self, pod: Ref) -> Drained | None:
         """What became of a worker's drain."""
 
+    def refused(self, pod: Ref) -> Drained | None:
+        """What a worker's drain was refused for that is tried again."""
+
     def stranded(self, key: Key) -> tuple[str, ...]:
         """Tasks that may run on workers alone that have left a group."""
 
@@ -197,9 +200,9 @@ class Observer:
         worker = known[1]
         retiring = self._expectations.mark(key, uid, pod["metadata"]["annotations"].get(names.RETIRING_SINCE))
         leaving = self._expectations.leaving(key, uid)
-        drained = self._drains.of(worker.ref)
+        drained, refused = self._drains.of(worker.ref), self._drains.refused(worker.ref)
         goes = "" if pinned else self._node_leaves(pod["spec"])
-        if not (retiring or leaving or drained or goes):
+        if not (retiring or leaving or drained or refused or goes):
             return worker
         return replace(
             worker,
@@ -207,6 +210,7 @@ class Observer:
             phase=Phase.LEAVING if leaving else worker.phase,
             retiring_since=None if retiring is None else moment(retiring),
             drained=drained,
+            refused=refused,
             node_leaves=goes,
         )
 

@@ -127,6 +127,8 @@ class Worker:
         When it was chosen to leave. Only a refusal leads back: who has retired gets no task any more.
     drained
         What became of its drain; None while none has begun in this process.
+    refused
+        What its last drain was refused for, where it is tried again; None where that one gets further.
     node_leaves
         Why its node is about to go; empty where it is not.
     """
@@ -138,6 +140,7 @@ class Worker:
     ended: datetime | None = None
     retiring_since: datetime | None = None
     drained: Drained | None = None
+    refused: Drained | None = None
     node_leaves: str = ""
     trouble: Diagnosis | None = None
 

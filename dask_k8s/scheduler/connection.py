@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl as tls
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -16,6 +17,16 @@ CONNECT_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 1.0
 LONGEST_TEXT = 500
 """Characters of a scheduler's own words: they end in logs and conditions."""
+
+_KEEPALIVE: Mapping[str, int] = {
+    "TCP_KEEPIDLE": 30,
+    "TCP_KEEPALIVE": 30,  # what macOS calls it
+    "TCP_KEEPINTVL": 10,
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 60_000,  # of what was sent and never acknowledged, which keeps probes from being sent
+}
+"""A peer that is gone without a word is found within a minute, where one call may take hours; as far as the system
+knows these options."""
 
 _HELLO: Mapping[str, Any] = {"compression": None, "python": sys.version_info[:3], "pickle-protocol": 4}
 """No compression here means none on either side; Dask's handshake fails without a pickle protocol."""
@@ -162,7 +173,9 @@ async def _open(
 ) -> Stream:
     name = host if ssl is not None and ssl.check_hostname else None
     if open_stream is None:
-        return await asyncio.open_connection(host, port, ssl=ssl, server_hostname=name)
+        stream = await asyncio.open_connection(host, port, ssl=ssl, server_hostname=name)
+        _watch(stream[1].get_extra_info("socket"))
+        return stream
     reader, writer = await open_stream()
     if ssl is not None:
         try:
@@ -171,6 +184,13 @@ async def _open(
             writer.transport.abort()
             raise
     return reader, writer
+
+
+def _watch(connected: socket.socket) -> None:
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, setting in _KEEPALIVE.items():
+        if (option := getattr(socket, name, None)) is not None:
+            connected.setsockopt(socket.IPPROTO_TCP, option, setting)
 
 
 def _text(words: str) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
+import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager
 from typing import TypeAlias
 
-from dask_k8s.errors import SchedulerError, SchedulerSilent
+from dask_k8s.errors import SchedulerError, SchedulerRefused, SchedulerSilent
 from dask_k8s.kinds.value import value
-from dask_k8s.scheduler.connection import Connection
 from dask_k8s.scheduler.facts import Key, WorkerFacts
 from dask_k8s.scheduler.rpc import SchedulerRpc
 
@@ -21,8 +21,11 @@ SLOWEST_POLL = 2.0
 FIRST_LOOK = 1.0
 """Seconds after which a look is taken at how far the moving has come: most drains are over by then."""
 
+COSTLY = 4
+"""So many times as long as such a look took is waited until the next: each decodes what is assigned."""
+
 PATIENCE = 3
-"""Looks that show none of the workers leaving, after which the reply counts as lost: it may be on its way."""
+"""Looks in a row that show a call to be over, after which its reply counts as lost: it may be on its way."""
 
 DEAF = 30.0
 """Seconds without an answer to such looks after which the call that moves the data counts as lost."""
@@ -82,11 +85,11 @@ class Drainage:
     Parameters
     ----------
     rpc
-        A connection that nobody else uses: moving gigabytes is one call, which takes as long as it takes.
-    beside
-        Opens another connection, to look how far that call has come; not used by short ones.
+        For questions that are answered at once; others may use its connection, too.
+    own
+        Gives a connection that nobody else uses: moving gigabytes is one call, which takes as long as it takes.
     told
-        Called with what such a look has shown.
+        Called with how far such a call has come.
 
     Attributes
     ----------
@@ -95,10 +98,13 @@ class Drainage:
     """
 
     def __init__(
-        self, rpc: SchedulerRpc, beside: Callable[[], Awaitable[Connection]], told: Callable[[Moving], None]
+        self,
+        rpc: SchedulerRpc,
+        own: Callable[[], AbstractAsyncContextManager[SchedulerRpc]],
+        told: Callable[[Moving], None],
     ) -> None:
         self._rpc = rpc
-        self._beside = beside
+        self._own = own
         self._told = told
         self.stranded: frozenset[Key] = frozenset()
 
@@ -125,13 +131,14 @@ class Drainage:
             yield _told(leaving, others, refused)
         heartbeats, pause = _Heartbeats(loop.time()), POLL
         while rest:
-            over = loop.time() >= until
-            quiet = rest if over else await self._quiet(rest, heartbeats)
+            began = loop.time()
+            quiet = rest if began >= until else await self._quiet(rest, heartbeats)
             if quiet:
                 yield await self._removed(quiet)
                 rest = {name: workers for name, workers in rest.items() if name not in quiet}
             elif rest:
-                await asyncio.sleep(max(0.0, min(pause, until - loop.time())))
+                seldom = COSTLY * (loop.time() - began)
+                await asyncio.sleep(max(0.0, min(max(pause, seldom), until - loop.time())))
                 pause = min(SLOWEST_POLL, pause * 1.2)
 
     async def _quiet(self, leaving: Leaving, heartbeats: _Heartbeats) -> Leaving:
@@ -144,56 +151,58 @@ class Drainage:
     async def _removed(self, leaving: Leaving) -> Mapping[str, Outcome]:
         """Results that came after the first reply lie on the worker that they were computed on: they move now."""
         addresses = _addresses(leaving.values())
-        waiting = await self._rpc.assigned(addresses)
+        waiting = await self._assigned(addresses)
         _, refused = await self._retire(addresses, remove=True)
         self.stranded |= await self._rpc.stranded(waiting) if waiting else frozenset()
         return _told(leaving, leaving, refused)
+
+    async def _assigned(self, workers: frozenset[str]) -> frozenset[Key]:
+        """What may be stranded without them; nobody stays for that it cannot be told."""
+        try:
+            return await self._rpc.assigned(workers)
+        except SchedulerRefused:
+            return frozenset()
 
     async def _retire(self, workers: frozenset[str], *, remove: bool) -> tuple[frozenset[str], Mapping[str, Outcome]]:
         """Those that are retired, or gone, and what became of the rest."""
         if not workers:
             return workers, {}
-        done = await self._patiently(self._rpc.retire(workers, remove=remove, within=math.inf), workers)
+        mark = f"dask-k8s-{secrets.token_hex(8)}"
+        async with self._own() as rpc:
+            call = rpc.retire(workers, remove=remove, within=math.inf, mark=mark)
+            done = await self._patiently(call, workers, mark)
         refused = await _refused(self._rpc, workers, done)
         return workers.difference(refused), refused
 
-    async def _patiently(self, call: Awaitable[frozenset[str]], workers: frozenset[str]) -> frozenset[str]:
+    async def _patiently(self, call: Awaitable[frozenset[str]], workers: frozenset[str], mark: str) -> frozenset[str]:
         """However long a call takes, as long as the scheduler answers beside it."""
         retiring = asyncio.ensure_future(call)
         try:
             await asyncio.wait([retiring], timeout=FIRST_LOOK)
             if not retiring.done():
-                await self._look_on(retiring, workers)
+                await self._look_on(retiring, _Looks(workers, mark, asyncio.get_running_loop().time()))
             return await retiring
         finally:
             retiring.cancel()
             await asyncio.wait([retiring])
 
-    async def _look_on(self, retiring: asyncio.Future[frozenset[str]], workers: frozenset[str]) -> None:
+    async def _look_on(self, retiring: asyncio.Future[frozenset[str]], looks: _Looks) -> None:
         """Tell how far it has come, until it has."""
-        looks = _Looks(workers, asyncio.get_running_loop().time())
+        loop = asyncio.get_running_loop()
         while not retiring.done():
+            pause = FIRST_LOOK
             try:
-                async with aclosing(await self._beside()) as connection:
-                    await self._look(looks, SchedulerRpc(connection), retiring)
+                await looks.look(self._rpc)
             except SchedulerError as error:
-                if asyncio.get_running_loop().time() - looks.heard > DEAF:
+                if loop.time() - looks.heard > DEAF:
                     raise SchedulerSilent(f"retire_workers: no answer, nor to anything else: {error}") from error
                 self._told(Moving(left={}, silent=str(error)))
-                await asyncio.wait([retiring], timeout=FIRST_LOOK)
-            if looks.at_rest > PATIENCE:
-                # It was done long ago, or another scheduler answers: the reply was lost with its connection.
-                raise SchedulerSilent("retire_workers: no answer, though none of them leaves any more")
-
-    async def _look(self, looks: _Looks, rpc: SchedulerRpc, retiring: asyncio.Future[frozenset[str]]) -> None:
-        """Until it is done, or has been at rest for too long."""
-        while not retiring.done():
-            there = (await rpc.identity()).workers
-            looks.saw(there, asyncio.get_running_loop().time())
-            if looks.at_rest > PATIENCE:
-                return
-            self._told(Moving(left=_left(there, looks.workers)))
-            await asyncio.wait([retiring], timeout=max(FIRST_LOOK, _interval(len(there))))
+            else:
+                self._told(Moving(left=looks.left))
+                pause = max(FIRST_LOOK, _interval(looks.there))
+            if looks.over > PATIENCE:
+                raise SchedulerSilent("retire_workers: it is over, and its answer was lost")
+            await asyncio.wait([retiring], timeout=pause)
 
 
 def _addresses(groups: Iterable[frozenset[str]]) -> frozenset[str]:
@@ -237,31 +246,57 @@ async def _stuck(rpc: SchedulerRpc, workers: frozenset[str]) -> frozenset[str]:
 
 
 class _Looks:
-    """What was seen beside a call that takes long.
+    """What is seen beside a call that takes long.
+
+    That none of its workers is leaving does not say that it is over: Dask begins it once no ``rebalance`` and no
+    ``replicate`` of a user is under way. Nor does that one is leaving say that it is not: after a first step it stays
+    so. Where nothing moves, the scheduler's own notes are asked.
 
     Attributes
     ----------
     heard
         When the scheduler answered last, by the loop's clock.
-    at_rest
-        How many looks in a row showed that none of the workers is being retired.
+    there
+        How many workers the scheduler has.
+    left
+        Bytes that lie on each of those that leave; those are left out that never said.
+    over
+        How many looks in a row showed that the call is over.
     """
 
-    def __init__(self, workers: frozenset[str], now: float) -> None:
-        self.workers = workers
+    def __init__(self, workers: frozenset[str], mark: str, now: float) -> None:
+        self._workers = workers
+        self._mark = mark
+        self._scheduler = ""
+        self._began = False
+        self._still = 0
         self.heard = now
-        self.at_rest = 0
+        self.there = 0
+        self.left: Mapping[str, int] = {}
+        self.over = 0
 
-    def saw(self, there: Mapping[str, WorkerFacts], now: float) -> None:
-        """The scheduler's workers at one look."""
-        leaving = any(there[worker].status == LEAVING for worker in self.workers if worker in there)
-        self.heard, self.at_rest = now, 0 if leaving else self.at_rest + 1
+    async def look(self, rpc: SchedulerRpc) -> None:
+        """Once more."""
+        told = await rpc.identity()
+        self.heard, self.there = asyncio.get_running_loop().time(), len(told.workers)
+        there = {worker: told.workers[worker] for worker in self._workers if worker in told.workers}
+        over = self._saw(told.id, there) or (self._still > PATIENCE and await self._noted(rpc, min(there)))
+        self.over = self.over + 1 if over else 0
 
+    def _saw(self, scheduler: str, there: Mapping[str, WorkerFacts]) -> bool:
+        """Whether it is plain that it is over: it had begun, and no worker leaves; or another scheduler answers."""
+        left = {worker: facts.managed for worker, facts in there.items() if facts.managed is not None}
+        self._still = 0 if sum(left.values()) < sum(self.left.values()) else self._still + 1
+        self._scheduler, self.left = self._scheduler or scheduler, left
+        leaving = any(facts.status == LEAVING for facts in there.values())
+        self._began = self._began or leaving
+        return scheduler != self._scheduler or not there or (self._began and not leaving)
 
-def _left(there: Mapping[str, WorkerFacts], workers: frozenset[str]) -> Mapping[str, int]:
-    """Bytes that lie on each of these workers."""
-    sizes = {worker: there[worker].managed for worker in workers if worker in there}
-    return {worker: size for worker, size in sizes.items() if size is not None}
+    async def _noted(self, rpc: SchedulerRpc, worker: str) -> bool:
+        try:
+            return await rpc.has_ended(self._mark, worker)
+        except SchedulerRefused:
+            return False  # who cannot tell is waited for
 
 
 class _Heartbeats:

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 import msgpack
 
-from dask_k8s.errors import SchedulerRefused
+from dask_k8s.errors import AnswerTooLarge, SchedulerRefused
 
 
 class Opaque(Enum):
@@ -43,8 +43,10 @@ def decode(frame: bytes, *, elements: int, depth: int) -> Any:
 
     Raises
     ------
+    AnswerTooLarge
+        Where it has more elements.
     SchedulerRefused
-        Where it is no msgpack, has more elements, or is nested deeper.
+        Where it is no msgpack, or is nested deeper.
     """
     _measure(frame, elements, depth)
     try:
@@ -86,7 +88,7 @@ def _bounded(deep: int, depth: int, total: int, elements: int) -> None:
     if deep > depth:
         raise SchedulerRefused(f"The reply is nested deeper than {depth}")
     if total > elements:
-        raise SchedulerRefused(f"The reply has more than {elements} elements")
+        raise AnswerTooLarge(f"The reply has more than {elements} elements")
 
 
 def _enter(frame: bytes, position: int) -> tuple[int, int]:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
-from dask_k8s.errors import SchedulerRefused
+from dask_k8s.errors import AnswerTooLarge, SchedulerRefused
 from dask_k8s.scheduler import facts
-from dask_k8s.scheduler.connection import Connection
 from dask_k8s.scheduler.facts import MOST_WORKERS, Identity, Key
 
 FIRST_WITH_CHECK_IDLE = (2023, 3, 2)
 
 MOST_KEYS = 1_000
 """Of so many tasks at most it is asked what became of them."""
+
+
+ENDS = ("retired", "could-not-retire")
+"""A scheduler's words for what became of a worker in a retirement that is over."""
+
+
+class Calls(Protocol):
+    """What calls go over, such as a connection."""
+
+    async def call(self, op: str, /, *, within: float | None = None, **arguments: Any) -> Any:
+        """Ask for one thing and return the answer."""
 
 
 class SchedulerRpc:
@@ -23,7 +33,7 @@ class SchedulerRpc:
     :class:`~dask_k8s.errors.SchedulerRefused` where it answers with an error or with what the call cannot answer.
     """
 
-    def __init__(self, connection: Connection, *, permit: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, connection: Calls, *, permit: Callable[[], object] = lambda: None) -> None:
         self._connection = connection
         self._permit = permit
         self._distributed: tuple[int, ...] | None = None
@@ -105,20 +115,33 @@ class SchedulerRpc:
     async def processing(self, workers: Collection[str]) -> Mapping[str, int]:
         """How many tasks are assigned to each of these workers, live: those that run and those that wait there.
 
-        Workers that are gone are left out.
+        Workers that are gone are left out. One with more tasks than are listened to has :data:`~facts.MOST`.
         """
-        return {address: len(keys) for address, keys in (await self._processing(workers)).items()}
+        try:
+            told = await self._processing(workers)
+        except AnswerTooLarge:
+            return await self._processing_in_parts(sorted(workers))
+        return {address: len(keys) for address, keys in told.items()}
 
     async def assigned(self, workers: Collection[str]) -> frozenset[Key]:
-        """The keys of these tasks, as far as they can be named."""
+        """The keys of these tasks, as far as they can be named; refused where they are too many to be listened to."""
         told = await self._processing(workers)
         return frozenset(key for keys in told.values() for key in keys if facts.is_key(key))
+
+    async def _processing_in_parts(self, workers: Sequence[str]) -> Mapping[str, int]:
+        """Half of the workers at a time: every task is named, and one answer has not room for a million."""
+        if len(workers) == 1:
+            return {workers[0]: facts.MOST}
+        middle = len(workers) // 2
+        return {**await self.processing(workers[:middle]), **await self.processing(workers[middle:])}
 
     async def _processing(self, workers: Collection[str]) -> Mapping[str, tuple[Any, ...]]:
         there = frozenset(await self.nthreads(workers))
         while there:
             try:
                 reply = await self._connection.call("processing", workers=sorted(there))
+            except AnswerTooLarge:
+                raise
             except SchedulerRefused:
                 # It refuses the whole question when one worker has left since.
                 left = there & frozenset(await self.nthreads(there))
@@ -137,7 +160,9 @@ class SchedulerRpc:
         told = facts.mapping("get_task_status", "the reply", reply)
         return frozenset(key for key in asked if told.get(str(key)) == "no-worker")
 
-    async def retire(self, workers: Collection[str], *, remove: bool, within: float | None = None) -> frozenset[str]:
+    async def retire(
+        self, workers: Collection[str], *, remove: bool, within: float | None = None, mark: str | None = None
+    ) -> frozenset[str]:
         """Move the data of workers to others; return those where that was done. The rest were refused, or are gone.
 
         A worker takes no new task from then on, and there is no way back. Never call it twice at a time for one worker:
@@ -150,9 +175,24 @@ class SchedulerRpc:
             suspicion. Its process then ends by itself within a heartbeat or two.
         within
             Seconds; it takes as long as the data takes to move.
+        mark
+            By which this call is known again, in :meth:`has_ended`.
         """
         self._permit()
+        marked = {} if mark is None else {"stimulus_id": mark}
         reply = await self._connection.call(
-            "retire_workers", workers=sorted(workers), close_workers=False, remove=remove, within=within
+            "retire_workers", workers=sorted(workers), close_workers=False, remove=remove, within=within, **marked
         )
         return frozenset(workers) & facts.mapping("retire_workers", "the reply", reply).keys()
+
+    async def has_ended(self, mark: str, worker: str) -> bool:
+        """Whether the scheduler has noted for a worker that a retirement is over, whoever got its answer.
+
+        Old schedulers, such as 2023.5, do not note which one it was.
+        """
+        reply = await self._connection.call("events", topic=worker)
+        noted = [each[1] for each in facts.array("events", "the reply", reply) if isinstance(each, tuple) and each[1:]]
+        return any(
+            isinstance(event, dict) and event.get("stimulus_id") == mark and event.get("action") in ENDS
+            for event in noted
+        )

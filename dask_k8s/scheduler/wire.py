@@ -16,7 +16,7 @@ from typing import Any
 
 import msgpack
 
-from dask_k8s.errors import DaskK8sError, SchedulerError, SchedulerRefused, SchedulerSilent
+from dask_k8s.errors import AnswerTooLarge, DaskK8sError, SchedulerError, SchedulerRefused, SchedulerSilent
 from dask_k8s.kinds.value import value
 from dask_k8s.scheduler.plain import decode
 
@@ -69,7 +69,7 @@ async def read(reader: asyncio.StreamReader, limits: Limits) -> Any:
     ------
     SchedulerSilent
         Where the stream ends or breaks.
-    SchedulerRefused
+    AnswerTooLarge, SchedulerRefused
         Where it is beyond the limits, or is not Dask's.
     """
     try:
@@ -89,12 +89,12 @@ async def _lengths(reader: asyncio.StreamReader, limits: Limits) -> Sequence[int
     """The length of each frame of the message that begins here."""
     length, count = struct.unpack("<QQ", await reader.readexactly(16))
     if length > limits.size:
-        raise SchedulerRefused(f"A reply of {length} bytes; {limits.size} are read at most")
+        raise AnswerTooLarge(f"A reply of {length} bytes; {limits.size} are read at most")
     if not 1 <= count <= limits.frames:
         raise SchedulerRefused(f"A reply of {count} frames; 1 to {limits.frames} are read")
     lengths = struct.unpack(f"<{count}Q", await reader.readexactly(8 * count))
     if sum(lengths) > limits.size:
-        raise SchedulerRefused(f"A reply of {sum(lengths)} bytes; {limits.size} are read at most")
+        raise AnswerTooLarge(f"A reply of {sum(lengths)} bytes; {limits.size} are read at most")
     if length - 8 * (1 + count) not in accumulate(lengths):
         raise SchedulerRefused("The lengths of a reply contradict each other")
     return lengths

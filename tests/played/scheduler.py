@@ -45,6 +45,7 @@ class PlayedScheduler:
         self._idle_since: float | None = self._started
         self._stirred = False
         self._homeless: list[Task] = []
+        self._noted: dict[str, list[tuple[float, dict[str, str | None]]]] = {}
         self._ops: dict[str, Callable[..., Any]] = {
             "identity": self._identity,
             "versions": self._versions,
@@ -56,6 +57,7 @@ class PlayedScheduler:
             "processing": self._processing,
             "has_what": self._has_what,
             "retire_workers": self._retire_workers,
+            "events": lambda topic: self._noted.get(topic, ()),
         }
 
     def stir(self) -> None:
@@ -134,7 +136,9 @@ class PlayedScheduler:
         found = {address: self.workers.get(address) for address in asked}
         return {address: list(worker.keys) if worker else [] for address, worker in found.items()}
 
-    async def _retire_workers(self, workers: list[str], close_workers: bool, remove: bool) -> dict[str, Any]:
+    async def _retire_workers(
+        self, workers: list[str], close_workers: bool, remove: bool, stimulus_id: str | None = None
+    ) -> dict[str, Any]:
         asked = [self.workers[address] for address in workers if address in self.workers]
         before = {worker.address: worker.status for worker in asked}
         for worker in asked:
@@ -143,6 +147,9 @@ class PlayedScheduler:
             await asyncio.sleep(self.scene.moves)
         moved = [worker for worker in asked if self._moved(worker)]
         for worker in asked:
+            action = "retired" if worker in moved else "could-not-retire"
+            note = {"action": action, "stimulus_id": stimulus_id}
+            self._noted.setdefault(worker.address, []).append((self._clock(), note))
             if worker not in moved:
                 worker.status = before[worker.address]
             elif remove:

@@ -83,8 +83,8 @@ def _troubles(
     for trouble in troubles:
         yield degraded(trouble.cause.value, f"{trouble.sentence} {trouble.mend}")
     for worker in observed.workers:
-        if worker.drained is not None and worker.here and (worker.retiring_since or choice.undecided):
-            yield from _of_drain(worker, worker.drained, _goes_anyhow(group, worker), now)
+        if worker.here and (worker.retiring_since or choice.undecided or worker in choice.leaving):
+            yield from _of_drains(worker, _goes_anyhow(group, worker), now)
     if choice.undecided and isinstance(observed.order, Silent):
         why = f"Since {timestamp(observed.order.since)}: {observed.order.why}"
         yield degraded("SchedulerSilent", f"No worker is taken away while the scheduler does not answer. {why}")
@@ -105,8 +105,15 @@ def _goes_anyhow(group: WorkerGroup, worker: Worker) -> str:
     return "" if until is None else f" Since 0 workers are asked for, it goes at {timestamp(until)} all the same."
 
 
-def _of_drain(worker: Worker, drained: Drained, anyhow: str, now: datetime) -> Iterator[Condition]:
-    name = worker.ref.name
+def _of_drains(worker: Worker, anyhow: str, now: datetime) -> Iterator[Condition]:
+    """Of the present one; and of the one before while nothing has come of the present one, so that nothing flaps."""
+    if worker.drained is not None:
+        yield from _of_drain(worker.ref.name, worker.drained, anyhow, now)
+    if worker.refused is not None and worker.drain in (None, Drain.UNDER_WAY):
+        yield from _of_drain(worker.ref.name, worker.refused, anyhow, now)
+
+
+def _of_drain(name: str, drained: Drained, anyhow: str, now: datetime) -> Iterator[Condition]:
     if drained.left is not None and drained.moved is not None and now >= drained.moved + STALLED:
         left = f"{size(drained.left)} are left, and nothing has moved since {timestamp(drained.moved)}"
         yield degraded("DrainStalled", f"Worker {name} stays until its data has moved: {left}.{anyhow}")

@@ -18,7 +18,7 @@ from dask_k8s.kinds.worker_group import WorkerGroup
 from dask_k8s.manifests import handover
 from dask_k8s.manifests.scheduler import comm_port, dashboard_port, scheduler_pod
 from dask_k8s.manifests.service import scheduler_service
-from dask_k8s.manifests.worker import worker_pod
+from dask_k8s.manifests.worker import bears_its_name, worker_pod
 from dask_k8s.manifests.worker_group import default_group
 from tests.unit import given as g
 
@@ -53,6 +53,32 @@ def test_a_users_environment_is_not_overridden() -> None:
     (container,) = _pod_of(_worker(env=theirs))["spec"]["containers"]
     assert container["env"][-2:] == theirs
     assert [each["name"] for each in container["env"]].count("DASK_SCHEDULER_ADDRESS") == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "bears"),
+    [
+        ({"args": ["dask", "worker", "--name", "$(DASK_WORKER_NAME)"]}, True),
+        ({"args": ["dask-worker", "--name=$(DASK_WORKER_NAME)", "--nworkers", "2"]}, True),
+        ({"command": ["tini", "--", "dask", "worker"], "args": ["--name", "$(DASK_WORKER_NAME)"]}, True),
+        ({"args": ["dask", "worker"]}, False),
+        ({"args": ["dask", "worker", "--name", "mine"]}, False),
+        ({"args": ["dask", "worker", "--name"]}, False),
+        ({"args": ["dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--name", "mine"]}, False),
+        ({"args": ["sh", "-c", "dask worker --name $(DASK_WORKER_NAME)"]}, False),
+        ({"args": ["ship", "--name", "$(DASK_WORKER_NAME)"]}, False),
+        (
+            {
+                "args": ["dask", "worker", "--name", "$(DASK_WORKER_NAME)"],
+                "env": [{"name": "DASK_WORKER_NAME", "value": "mine"}],
+            },
+            False,
+        ),
+    ],
+)
+def test_it_is_known_whether_workers_bear_their_pods_name(fields: dict[str, Any], bears: bool) -> None:
+    """Those that do are found by it, and no other worker is theirs."""
+    assert bears_its_name(_pod_of(SIDECAR, _worker(**fields))) is bears
 
 
 def test_sidecars_are_left_alone() -> None:

@@ -30,18 +30,26 @@ DEADLINE = 60.0
 
 @dataclass
 class Way:
-    """How the scheduler is reached; closed while it is away."""
+    """How the scheduler is reached, closed while it is away; and how many connections there were at a time at most."""
 
     address: str
     closed: bool = False
     attempts: int = 0
+    most: int = 0
+    _opened: list[Connection] = field(default_factory=list)
 
     async def connect(self, _: Ref) -> Connection:
         """A connection to the partner."""
         self.attempts += 1
         if self.closed:
             raise SchedulerSilent("nobody answers")
-        return await connect(*located(self.address))
+        self._opened.append(await connect(*located(self.address)))
+        self.most = max(self.most, self.open())
+        return self._opened[-1]
+
+    def open(self) -> int:
+        """How many connections there are."""
+        return sum(not each.closed for each in self._opened)
 
 
 @dataclass

@@ -37,7 +37,8 @@ def pods(talk: Talking, monkeypatch: pytest.MonkeyPatch) -> Pods:
 def pod(name: str) -> dict[str, Any]:
     """A worker's Pod as the cache has it."""
     status = {"phase": "Running", "podIP": "127.0.0.1", "containerStatuses": [{"restartCount": 0}]}
-    return {"metadata": {"name": name, "namespace": "default", "uid": f"uid-of-{name}"}, "status": status}
+    meta = {"name": name, "namespace": "default", "uid": f"uid-of-{name}"}
+    return {"metadata": meta, "spec": {"namesWorkers": False}, "status": status}
 
 
 def ref(name: str) -> Ref:
@@ -117,6 +118,16 @@ async def test_a_worker_that_may_be_any_pods_is_nobodys_to_drain(talk: Talking, 
     assert await ended(talk, "a") == Drained(state=Drain.REFUSED, why=UNCLEAR)
 
 
+async def test_a_worker_that_joined_by_hand_holds_up_no_pod_that_names_its_own(talk: Talking, pods: Pods) -> None:
+    """It is none of theirs: one that has not joined goes first."""
+    there = pods("a", "b")
+    for each in there.values():
+        each["spec"]["namesWorkers"] = True
+    await talk.partner.scene("begin", count=1)
+    talk.drains.begin(OTHER, retire("a"))
+    assert await ended(talk, "a") == Drained(state=Drain.ABSENT)
+
+
 async def test_a_container_that_was_started_again_is_another_worker(talk: Talking, pods: Pods) -> None:
     """The one that was drained holds nothing; this one may."""
     there = pods("worker-0", "worker-1")
@@ -140,6 +151,24 @@ async def test_a_refused_drain_may_be_tried_again_after_a_while(talk: Talking, p
         talk.woken.clear()
         await talk.until(lambda: talk.woken == [OTHER])
         assert talk.drains.of(ref("worker-0")) is None
+
+
+async def test_a_refusal_is_told_until_an_attempt_gets_further(talk: Talking, pods: Pods) -> None:
+    """Between two attempts and in the next one, too: what was in the way is so still, as far as anybody knows."""
+    pods("worker-0", "other")
+    await talk.partner.scene("begin", count=1)
+    await talk.partner.scene("scatter", count=1)
+    worker, refused = ref("worker-0"), Drained(state=Drain.REFUSED, why=NOWHERE)
+    for _ in range(2):
+        talk.drains.begin(OTHER, retire("worker-0"))
+        assert await ended(talk, "worker-0") == refused
+        await talk.until(lambda: talk.drains.of(worker) is None)
+        assert talk.drains.refused(worker) == refused
+    await talk.partner.scene("more", count=1, name="other")
+    talk.drains.begin(OTHER, retire("worker-0"))
+    assert (state_of(talk, "worker-0"), talk.drains.refused(worker)) == (Drain.UNDER_WAY, refused)
+    assert await ended(talk, "worker-0") == Drained(state=Drain.EMPTY)
+    assert talk.drains.refused(worker) is None
 
 
 async def test_a_slow_answer_ends_no_drain(talk: Talking, pods: Pods) -> None:
@@ -182,10 +211,29 @@ async def test_only_so_many_drains_of_a_cluster_run_at_a_time(
     await talk.partner.scene("slow", what="retire_workers", seconds=0.5)
     for name in names:
         talk.drains.begin(OTHER, retire(name))
-    await talk.until(lambda: talk.way.attempts == 2)
+    while (calls := await talk.partner.scene("calls", what="retire_workers")) < 2:
+        await asyncio.sleep(0.02)
+    await asyncio.sleep(0.2)
+    assert (calls, await talk.partner.scene("calls", what="retire_workers")) == (2, 2)
     for name in names:
         assert await ended(talk, name) == Drained(state=Drain.EMPTY)
-    assert talk.way.attempts in (3, 4), "two that were begun, and after them the others"
+    assert await talk.partner.scene("calls", what="retire_workers") in (6, 7, 8), "after them the others"
+
+
+async def test_a_scheduler_has_few_connections_however_many_drains_there_are(talk: Talking, pods: Pods) -> None:
+    """All move slowly, which is looked at, and questions are asked beside them; afterwards none is left."""
+    names = [f"worker-{number}" for number in range(7)]
+    pods(*names, "other")
+    await talk.partner.scene("begin", count=len(names))
+    await talk.partner.scene("more", count=1, name="other")
+    await talk.partner.scene("slow", what="retire_workers", seconds=1.5)
+    talk.schedulers.ask(KEY, CLUSTER, frozenset({Question(ask=Ask.TARGET, every=0.1)}))
+    for name in names:
+        talk.drains.begin(OTHER, retire(name))
+    for name in names:
+        assert await ended(talk, name) == Drained(state=Drain.EMPTY)
+    assert talk.way.most == talk.way.attempts == 6, "one for plans' questions, one for drains', and four to move data"
+    await talk.until(lambda: talk.way.open() == 1)
 
 
 async def test_tasks_that_nobody_may_run_any_more_are_told_until_somebody_may(

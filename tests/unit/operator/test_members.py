@@ -9,10 +9,10 @@ import pytest
 from dask_k8s.operator.members import Member, housed, names_needed
 
 
-def pod(name: str, host: str | None, phase: str = "Running") -> dict[str, Any]:
-    """A Pod as the cache has it."""
+def pod(name: str, host: str | None, phase: str = "Running", *, named: bool = False) -> dict[str, Any]:
+    """A Pod as the cache has it; with a command that names its workers after it, or not."""
     status = {"phase": phase, **({} if host is None else {"podIP": host})}
-    return {"metadata": {"name": name, "uid": f"uid-{name}"}, "status": status}
+    return {"metadata": {"name": name, "uid": f"uid-{name}"}, "spec": {"namesWorkers": named}, "status": status}
 
 
 def worker(host: str, name: str | None = None, port: int = 1) -> Member:
@@ -21,13 +21,23 @@ def worker(host: str, name: str | None = None, port: int = 1) -> Member:
 
 
 A, B = pod("a", "10.0.0.1"), pod("b", "10.0.0.2")
+NAMED = pod("n", "10.0.0.3", named=True)
 SHARED = [pod("a", "192.0.2.1"), pod("b", "192.0.2.1")]
+SHARED_WITH_NAMED = [*SHARED, pod("c", "192.0.2.1", named=True)]
 
 ROWS = [
     ("by address, whatever the name", [worker("10.0.0.1", "b")], [A, B], {"uid-a": 1}, []),
     ("two in one Pod", [worker("10.0.0.1"), worker("10.0.0.1", port=2)], [A, B], {"uid-a": 2}, []),
     ("one that joined by hand, or anybody's", [worker("10.9.9.9", "mine")], [A, B], {}, ["uid-a", "uid-b"]),
     ("but not of those that have theirs", [worker("10.9.9.9"), worker("10.0.0.1")], [A, B], {"uid-a": 1}, ["uid-b"]),
+    ("nor of one whose workers bear its name", [worker("10.9.9.9", "mine")], [NAMED, B], {}, ["uid-b"]),
+    (
+        "also on a shared address",
+        [worker("192.0.2.1", "mine")],
+        SHARED_WITH_NAMED,
+        {},
+        ["uid-a", "uid-b"],
+    ),
     ("nor of one that does not run", [worker("10.9.9.9")], [pod("p", None, "Pending")], {}, []),
     ("one that announces another address is found by its name", [worker("gateway", "b")], [A, B], {"uid-b": 1}, []),
     ("also as one of several", [worker("gateway", "b-0"), worker("gateway", "b-1", 2)], [A, B], {"uid-b": 2}, []),

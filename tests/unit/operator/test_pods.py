@@ -8,10 +8,11 @@ import pytest
 
 from dask_k8s import names
 from dask_k8s.kinds.fields import moment
+from dask_k8s.manifests.worker import worker_pod
 from dask_k8s.operator.caches import slim_pod
 from dask_k8s.operator.observed import Ending, Phase
 from dask_k8s.operator.pods import phase_of, runner_of, starts, worker_phase_of
-from tests.unit.given import CREATED
+from tests.unit.given import CREATED, group
 
 THEN = "2026-01-31T11:30:00Z"
 LATER = "2026-01-31T11:40:00Z"
@@ -196,3 +197,15 @@ GOES = pod("Running", RUNS, metadata={"deletionTimestamp": LATER})
 def test_what_is_no_more_than_a_start(old: dict[str, Any] | None, new: dict[str, Any], expected: bool) -> None:
     """Nothing has to be done for it, so the news can wait; for all else somebody may have to act."""
     assert starts(old, new) is expected
+
+
+def test_a_slimmed_pod_still_says_whether_its_workers_bear_its_name() -> None:
+    """Its command is not kept; who seems not to have joined is told by that from one whose worker may be any."""
+    args = ["dask", "worker", "--name", "$(DASK_WORKER_NAME)"]
+    named, unnamed = (
+        slim_pod({**made, "status": {}})["spec"]["namesWorkers"]
+        for made in (
+            worker_pod(group(spec={"containers": [{"name": "worker", "args": each}]}), "w") for each in (args, args[:2])
+        )
+    )
+    assert (named, unnamed) == (True, False)

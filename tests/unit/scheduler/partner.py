@@ -52,7 +52,7 @@ class Scene:
     def __init__(self, scheduler: Scheduler, client: Client) -> None:
         self.scheduler = scheduler
         self.client = client
-        self.futures: dict[str, Future] = {}
+        self.futures: dict[str, Future | list[Future]] = {}
         self.workers: list[Worker] = []
         self.called: list[str] = []
 
@@ -83,6 +83,21 @@ class Scene:
         state = self.scheduler.workers[worker]
         while key not in {task.key for task in (state.long_running if task == "away" else state.processing)}:
             await asyncio.sleep(0.01)
+
+    async def load(self, worker: str, count: int) -> None:
+        """So many tasks on this worker, with keys of two parts, that may go elsewhere later."""
+        keys = [("load", number) for number in range(count)]
+        self.futures["load"] = self.client.map(
+            time.sleep, [5.0] * count, key=keys, workers=[worker], allow_other_workers=True, pure=False
+        )
+        while len(self.scheduler.workers[worker].processing) < count:
+            await asyncio.sleep(0.01)
+
+    async def hold(self, seconds: float) -> None:
+        """Keep the lock that ``rebalance`` and ``replicate`` hold while they move data."""
+        shared = getattr(self.scheduler, "_replica_lock", None)
+        async with self.scheduler._lock if shared is None else shared(("rebalance", object())):
+            await asyncio.sleep(seconds)
 
     async def actor(self, worker: str) -> None:
         """An actor on this worker."""
@@ -164,6 +179,8 @@ async def run_scheduler() -> None:
             "gather",
             "submit",
             "actor",
+            "load",
+            "hold",
             "target",
             "hang_up",
             "slow",

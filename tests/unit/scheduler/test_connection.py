@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
+import sys
 from collections.abc import Callable
 from contextlib import aclosing, suppress
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -236,3 +239,26 @@ async def test_a_scheduler_that_does_not_listen_is_silence() -> None:
         connection = await connect(*address, limits=Limits(seconds=0.2))
         with pytest.raises(SchedulerSilent):
             await connection.call("op", much=b"x" * (32 << 20))
+
+
+def to(address: tuple[str, int]) -> socket.socket:
+    """The socket whose other end is there."""
+    for fd in Path("/proc/self/fd").iterdir():
+        with suppress(OSError), socket.socket(fileno=os.dup(int(fd.name))) as found:
+            if found.getpeername() == address:
+                return found.dup()
+    raise LookupError(address)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="The system's own limits are looked at")
+async def test_a_peer_that_is_gone_without_a_word_is_found_within_a_minute() -> None:
+    """However long a call may take: by probes while nothing is sent, and by what is never acknowledged."""
+    async with serving(echo) as address, aclosing(await connect(*address)):
+        with to(address) as found:
+            assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            idle, interval, count, unacknowledged = (
+                found.getsockopt(socket.IPPROTO_TCP, getattr(socket, f"TCP_{name}"))
+                for name in ("KEEPIDLE", "KEEPINTVL", "KEEPCNT", "USER_TIMEOUT")
+            )
+    assert idle + interval * count <= 60
+    assert unacknowledged == 60_000

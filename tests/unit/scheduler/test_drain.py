@@ -6,45 +6,58 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dask_k8s.errors import SchedulerSilent
+from dask_k8s.errors import AnswerTooLarge, SchedulerSilent
 from dask_k8s.scheduler.connection import Connection, connect
 from dask_k8s.scheduler.drain import NOWHERE, UNMOVABLE, Drainage, Moving, Outcome
-from dask_k8s.scheduler.facts import Key
-from dask_k8s.scheduler.rpc import SchedulerRpc
+from dask_k8s.scheduler.facts import MOST, Key
+from dask_k8s.scheduler.lines import Line
+from dask_k8s.scheduler.rpc import Calls, SchedulerRpc
 from dask_k8s.scheduler.wire import Limits
 from tests.unit.scheduler.conftest import Partner, connected, located, process
-from tests.unit.scheduler.servers import HELLO, Reader, Writer, heard, message, serving
+from tests.unit.scheduler.servers import HELLO, Reader, Writer, answering, heard, message, serving
 
 Start = Callable[[int], Awaitable[Partner]]
 EMPTY = Outcome()
 GONE = "tcp://127.0.0.1:1"
 
 
-async def nobody() -> Connection:
-    """No other connection is to be had."""
-    raise SchedulerSilent("nobody answers")
+class Nobody:
+    """No question is answered."""
+
+    async def call(self, op: str, /, **_: Any) -> Any:
+        raise SchedulerSilent("nobody answers")
 
 
 def ignored(_: Moving) -> None:
     """Progress that nobody looks at."""
 
 
+def drainage(connection: Calls, told: Callable[[Moving], None] = ignored, asking: Calls | None = None) -> Drainage:
+    """One that talks over this connection, or asks over another."""
+
+    @asynccontextmanager
+    async def own() -> AsyncIterator[SchedulerRpc]:
+        yield SchedulerRpc(connection)
+
+    return Drainage(SchedulerRpc(asking or connection), own, told)
+
+
 async def drained(
-    connection: Connection,
+    connection: Calls,
     leaving: Mapping[str, Collection[str]],
     timeout: float,
-    beside: Callable[[], Awaitable[Connection]] = nobody,
     told: Callable[[Moving], None] = ignored,
+    asking: Calls | None = None,
 ) -> list[Mapping[str, Outcome]]:
     """What became of them, in the portions in which it became known."""
     named = {name: frozenset(workers) for name, workers in leaving.items()}
-    async with aclosing(Drainage(SchedulerRpc(connection), beside, told).drain(named, timeout)) as results:
+    async with aclosing(drainage(connection, told, asking).drain(named, timeout)) as results:
         return [result async for result in results]
 
 
@@ -222,10 +235,8 @@ async def test_data_moves_for_as_long_as_it_takes(own: Partner) -> None:
     worker, _ = await own.rpc.leaving_order()
     told = list[Moving]()
 
-    def beside() -> Awaitable[Connection]:
-        return connect(*located(own.address))
-
-    found = await drained(own.connection, {worker: [worker]}, 0.0, beside, told.append)
+    async with aclosing(await connect(*located(own.address))) as asking:
+        found = await drained(own.connection, {worker: [worker]}, 0.0, told.append, asking)
     assert found == [{worker: EMPTY}]
     assert [moving.left.keys() for moving in told[:1]] == [{worker}]
     assert not any(moving.silent for moving in told)
@@ -235,8 +246,83 @@ async def test_a_scheduler_that_answers_nothing_any_more_is_silent(monkeypatch: 
     """It takes the call and is never heard again: nor over another connection."""
     monkeypatch.setattr("dask_k8s.scheduler.drain.FIRST_LOOK", 0.05)
     monkeypatch.setattr("dask_k8s.scheduler.drain.DEAF", 0.3)
-    with pytest.raises(SchedulerSilent, match="no answer, nor to anything else: nobody answers"):
-        await answer(then=asyncio.Event().wait)
+    async with serving(answering()) as address, aclosing(await connect(*address)) as connection:
+        with pytest.raises(SchedulerSilent, match="no answer, nor to anything else: nobody answers"):
+            await drained(connection, {"w": ["w"]}, 0.2, asking=Nobody())
+
+
+async def test_a_call_that_waits_for_its_turn_is_not_sent_again(own: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's ``rebalance`` holds Dask's lock: nobody leaves before it is over, and one call is enough."""
+    monkeypatch.setattr("dask_k8s.scheduler.drain.FIRST_LOOK", 0.2)
+    await own.scene("begin", count=2)
+    await own.scene("scatter", count=4)
+    worker, _ = await own.rpc.leaving_order()
+    async with aclosing(await connect(*located(own.address))) as asking, asyncio.TaskGroup() as group:
+        group.create_task(own.scene("hold", seconds=5.0))
+        await asyncio.sleep(0.3)
+        began = time.monotonic()
+        found = await drained(own.connection, {worker: [worker]}, 0.0, asking=asking)
+    assert time.monotonic() - began > 4.0, "the lock was not held: nothing was tested"
+    assert found == [{worker: EMPTY}]
+
+
+class Lossy:
+    """A connection on which the answer to a retirement is lost, without that anything breaks."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def call(self, op: str, /, **arguments: Any) -> Any:
+        answer = await self._connection.call(op, **arguments)
+        if op == "retire_workers":
+            await asyncio.Event().wait()
+        return answer
+
+
+@pytest.mark.parametrize("held", ["nothing", "an actor"])
+async def test_an_answer_that_was_lost_is_found_out(own: Partner, monkeypatch: pytest.MonkeyPatch, held: str) -> None:
+    """After the first step a worker goes on leaving, and nothing is left to move: the scheduler has noted the end."""
+    monkeypatch.setattr("dask_k8s.scheduler.drain.FIRST_LOOK", 0.2)
+    await own.scene("begin", count=2)
+    worker, _ = await own.rpc.leaving_order()
+    if held == "an actor":
+        await own.scene("actor", worker=worker)
+    async with asyncio.timeout(30), aclosing(await connect(*located(own.address))) as asking:
+        with pytest.raises(SchedulerSilent, match="it is over, and its answer was lost"):
+            await drained(Lossy(own.connection), {worker: [worker]}, 0.0, asking=asking)
+    assert ((await own.scene("state"))["status"][worker] == "running") is (held == "an actor")
+
+
+async def test_more_tasks_than_are_listened_to_hold_nobody_up(partner: Start) -> None:
+    """Their worker is busy until the time-out; then they run elsewhere, as few would."""
+    scheduler = await partner(2)
+    worker, other = await scheduler.rpc.leaving_order()
+    few = Line(lambda: connect(*located(scheduler.address), limits=Limits(elements=1_000)))
+    async with aclosing(few), asyncio.timeout(60):
+        await scheduler.scene("load", worker=worker, count=500)
+        with pytest.raises(AnswerTooLarge, match="more than 1000 elements"):
+            await SchedulerRpc(few).assigned([worker])
+        assert await SchedulerRpc(few).processing([worker, other]) == {worker: MOST, other: 0}
+        assert await drained(few, {worker: [worker]}, 1.5) == [{worker: EMPTY}]
+    assert len(await scheduler.rpc.assigned([other])) > 400
+
+
+async def test_a_worker_that_dies_while_it_is_drained_is_empty(partner: Start, tmp_path: Path) -> None:
+    """Its process is killed while a task of it runs; the scheduler notices, the task runs again, the others leave."""
+    scheduler = await partner(2)
+    with process("worker", scheduler.address, "dies") as dies:
+        named = await until_workers(scheduler, 3)
+        leaving = (named["dies"], named["worker-0"])
+        path = str(tmp_path / "ran")
+        await scheduler.scene("submit", task="work", key="key", path=path, seconds=3.0, worker=named["dies"])
+        async with asyncio.TaskGroup() as group:
+            draining = group.create_task(drain(scheduler.connection, leaving, timeout=60))
+            while (await scheduler.scene("state"))["status"][named["dies"]] != "closing_gracefully":
+                await asyncio.sleep(0.02)
+            dies.kill()
+    assert draining.result() == dict.fromkeys(leaving, EMPTY)
+    assert (await scheduler.workers()).keys() == {"worker-1"}
+    assert await scheduler.scene("gather") == {"key": "done"}
 
 
 async def test_who_has_nothing_to_do_does_not_wait_for_who_has(partner: Start, tmp_path: Path) -> None:
@@ -290,10 +376,10 @@ async def test_tasks_that_may_run_there_alone_are_told(partner: Start, tmp_path:
     for number, each in enumerate(["running", key]):
         path = str(tmp_path / f"{number}")
         await scheduler.scene("submit", task="work", key=each, path=path, seconds=1.0, worker=worker, only=True)
-    drainage = Drainage(scheduler.rpc, nobody, ignored)
-    async with aclosing(drainage.drain({"w": frozenset({worker})}, 30)) as results:
+    draining = drainage(scheduler.connection)
+    async with aclosing(draining.drain({"w": frozenset({worker})}, 30)) as results:
         assert [result async for result in results] == [{"w": EMPTY}]
-    assert drainage.stranded == {key}
+    assert draining.stranded == {key}
     assert await scheduler.rpc.stranded({key}) == {key}
 
 

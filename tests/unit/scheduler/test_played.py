@@ -165,6 +165,19 @@ async def test_a_played_scheduler_answers_as_a_real_one(partner: Start, tmp_path
             assert await answered(connection, op, played_names, **arguments) == expected, f"{number}: {op}"
 
 
+@pytest.mark.locked
+async def test_the_end_of_a_retirement_is_noted(partner: Start) -> None:
+    """Of that one, whether it was done or refused."""
+    real = await partner(2)
+    async with played(worker_pod(0), worker_pod(1), worker_pod(2)) as play, play.connected() as connection:
+        for rpc in (real.rpc, SchedulerRpc(connection)):
+            worker, other = (await rpc.leaving_order())[:2]
+            await rpc.retire([worker], remove=False, mark="one")
+            found = [await rpc.has_ended("one", worker), await rpc.has_ended("one", other)]
+            await rpc.retire([other], remove=False, mark="two")
+            assert [*found, await rpc.has_ended("two", other)] == [True, False, True]
+
+
 async def test_what_a_worker_is_at_stands_in_its_heartbeats(partner: Start, tmp_path: Path) -> None:
     """As the product reads them."""
     real = await partner(2)

@@ -11,7 +11,7 @@ from dask_k8s.operator.observed import Drain, Drained, Home, ObservedGroup, Phas
 from dask_k8s.operator.plan.worker_group import plan
 from tests.unit import given as g
 from tests.unit.given import NOW, group, later, observed, worker
-from tests.unit.operator.plan.words import SILENT, condition, retiring
+from tests.unit.operator.plan.words import SILENT, condition, order, retiring
 
 PENDING, RUNNING = Phase.PENDING, Phase.RUNNING
 a, b = worker("a"), worker("b")
@@ -89,6 +89,49 @@ CONDITIONS: list[tuple[str, int, ObservedGroup, str, str, str, str]] = [
         "True",
         "DrainRefused",
         "Worker b stays for now: it has an actor",
+    ),
+    (
+        "it stays one while it is about to be tried again",
+        1,
+        observed(a, retiring("b", refused=Drained(state=Drain.REFUSED, why="it has an actor"))),
+        "Degraded",
+        "True",
+        "DrainRefused",
+        "Worker b stays for now: it has an actor",
+    ),
+    (
+        "also where that worker has to be chosen anew",
+        0,
+        observed(worker("b", refused=Drained(state=Drain.REFUSED, why="it has an actor")), order=order("b")),
+        "Degraded",
+        "True",
+        "DrainRefused",
+        "Worker b stays for now: it has an actor",
+    ),
+    (
+        "and while nothing has come of the next attempt",
+        1,
+        observed(
+            a,
+            retiring(
+                "b",
+                drained=Drained(state=Drain.UNDER_WAY),
+                refused=Drained(state=Drain.STUCK, why="There is no room."),
+            ),
+        ),
+        "Degraded",
+        "True",
+        "WorkerStuck",
+        "There is no room. Its scheduler keeps it out of service",
+    ),
+    (
+        "but not once it is empty",
+        1,
+        observed(a, retiring("b", drain=Drain.EMPTY, refused=Drained(state=Drain.REFUSED, why="it has an actor"))),
+        "Degraded",
+        "False",
+        "AsExpected",
+        "",
     ),
     (
         "one that was refused and taken back is no trouble",

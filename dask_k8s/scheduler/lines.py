@@ -1,0 +1,83 @@
+"""The few connections over which all drains of one scheduler talk to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from dask_k8s.scheduler.connection import Connection
+
+MOVES = 4
+"""Calls that move data, of one scheduler at a time: others wait. Most are over within a second."""
+
+Connect = Callable[[], Awaitable[Connection]]
+
+
+class Line:
+    """Calls over one connection at a time, opened when it is needed: after the one before it broke, for the next call.
+
+    A call that fails is not repeated.
+    """
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self._connection: Connection | None = None
+        self._turn = asyncio.Lock()
+
+    async def call(self, op: str, /, *, within: float | None = None, **arguments: Any) -> Any:
+        """As :meth:`Connection.call` does; to open a connection has a time of its own."""
+        async with self._turn:
+            if self._connection is None or self._connection.closed:
+                self._connection = await self._connect()
+            return await self._connection.call(op, within=within, **arguments)
+
+    async def aclose(self) -> None:
+        """Close what is open; it can be used again."""
+        open_one, self._connection = self._connection, None
+        if open_one is not None:
+            await open_one.aclose()
+
+
+class Lines:
+    """At most ``1 + MOVES`` connections to one scheduler, reused, and none while nobody uses them.
+
+    Parameters
+    ----------
+    connect
+        Opens a connection.
+
+    Attributes
+    ----------
+    questions
+        For what is answered at once; everybody shares it.
+    """
+
+    def __init__(self, connect: Connect) -> None:
+        self.questions = Line(connect)
+        self._idle = [Line(connect) for _ in range(MOVES)]
+        self._free = asyncio.Semaphore(MOVES)
+        self._users = 0
+
+    @asynccontextmanager
+    async def used(self) -> AsyncIterator[None]:
+        """Held by each user; the last one closes all."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if not self._users:
+                for line in (self.questions, *self._idle):
+                    await line.aclose()
+
+    @asynccontextmanager
+    async def own(self) -> AsyncIterator[Line]:
+        """One that nobody else uses meanwhile, as soon as there is one: the one that was used last is open still."""
+        async with self._free:
+            line = self._idle.pop()
+            try:
+                yield line
+            finally:
+                self._idle.append(line)
