@@ -66,7 +66,7 @@ def test_a_users_environment_is_not_overridden() -> None:
         ({"args": ["dask", "worker", "--name"]}, False),
         ({"args": ["dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--name", "mine"]}, False),
         ({"args": ["sh", "-c", "dask worker --name $(DASK_WORKER_NAME)"]}, False),
-        ({"args": ["ship", "--name", "$(DASK_WORKER_NAME)"]}, False),
+        ({"args": ["my-worker", "--name", "$(DASK_WORKER_NAME)"]}, True),
         (
             {
                 "args": ["dask", "worker", "--name", "$(DASK_WORKER_NAME)"],
