@@ -157,10 +157,10 @@ class Drainage:
         return _told(leaving, leaving, refused)
 
     async def _assigned(self, workers: frozenset[str]) -> frozenset[Key]:
-        """What may be stranded without them; nobody stays for that it cannot be told."""
+        """What may be stranded without them; nobody stays for that it cannot be told, or takes too long to tell."""
         try:
             return await self._rpc.assigned(workers)
-        except SchedulerRefused:
+        except SchedulerError:
             return frozenset()
 
     async def _retire(self, workers: frozenset[str], *, remove: bool) -> tuple[frozenset[str], Mapping[str, Outcome]]:

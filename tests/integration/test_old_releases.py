@@ -13,11 +13,11 @@ OLDEST = "2023.5.0"
 
 BESIDE = ("pytest", "pytest-asyncio", "pyyaml", "hypothesis")
 
-DRAINS = "tests/unit/scheduler/test_drain.py"
+DRAINS = tuple(f"tests/unit/scheduler/{each}.py" for each in ("test_drain", "test_moves"))
 LATER = (
-    "test_tasks_that_may_run_there_alone_are_told[tuple]",
-    "test_more_tasks_than_are_listened_to_hold_nobody_up",
-    "test_an_answer_that_was_lost_is_found_out",
+    "test_drain.py::test_tasks_that_may_run_there_alone_are_told[tuple]",
+    "test_drain.py::test_more_tasks_than_are_listened_to_hold_nobody_up",
+    "test_moves.py::test_an_answer_that_was_lost_is_found_out",
 )
 """Keys were texts then, and notes of retirements did not say of which."""
 
@@ -45,7 +45,9 @@ def test_the_hand_over_works_with_the_oldest_dask(tmp_path: Path) -> None:
 def test_drains_work_with_the_oldest_dask(tmp_path: Path) -> None:
     """All of their tests: its scheduler moves, refuses and forgets as the newest one does."""
     environment = made(tmp_path, OLDEST, *BESIDE)
-    report = passes(environment, "-W", "ignore", DRAINS, *(f"--deselect={DRAINS}::{each}" for each in LATER))
+    report = passes(
+        environment, "-W", "ignore", *DRAINS, *(f"--deselect=tests/unit/scheduler/{each}" for each in LATER)
+    )
     assert " passed" in report
     assert "skipped" not in report
 

@@ -5,68 +5,27 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import ExitStack, aclosing, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dask_k8s.errors import AnswerTooLarge, SchedulerSilent
-from dask_k8s.scheduler.connection import Connection, connect
-from dask_k8s.scheduler.drain import NOWHERE, UNMOVABLE, Drainage, Moving, Outcome
+from dask_k8s.scheduler.connection import connect
+from dask_k8s.scheduler.drain import NOWHERE, UNMOVABLE, Outcome
 from dask_k8s.scheduler.facts import MOST, Key
 from dask_k8s.scheduler.lines import Line
-from dask_k8s.scheduler.rpc import Calls, SchedulerRpc
+from dask_k8s.scheduler.rpc import SchedulerRpc
 from dask_k8s.scheduler.wire import Limits
-from tests.unit.scheduler.conftest import Partner, connected, located, process
-from tests.unit.scheduler.servers import HELLO, Reader, Writer, answering, heard, message, serving
+from tests.unit.scheduler.conftest import Partner, located, process
+from tests.unit.scheduler.drainages import EMPTY, drain, drainage, drained
+from tests.unit.scheduler.servers import HELLO, Reader, Writer, heard, message, serving
 
 Start = Callable[[int], Awaitable[Partner]]
-EMPTY = Outcome()
+
 GONE = "tcp://127.0.0.1:1"
-
-
-class Nobody:
-    """No question is answered."""
-
-    async def call(self, op: str, /, **_: Any) -> Any:
-        raise SchedulerSilent("nobody answers")
-
-
-def ignored(_: Moving) -> None:
-    """Progress that nobody looks at."""
-
-
-def drainage(connection: Calls, told: Callable[[Moving], None] = ignored, asking: Calls | None = None) -> Drainage:
-    """One that talks over this connection, or asks over another."""
-
-    @asynccontextmanager
-    async def own() -> AsyncIterator[SchedulerRpc]:
-        yield SchedulerRpc(connection)
-
-    return Drainage(SchedulerRpc(asking or connection), own, told)
-
-
-async def drained(
-    connection: Calls,
-    leaving: Mapping[str, Collection[str]],
-    timeout: float,
-    told: Callable[[Moving], None] = ignored,
-    asking: Calls | None = None,
-) -> list[Mapping[str, Outcome]]:
-    """What became of them, in the portions in which it became known."""
-    named = {name: frozenset(workers) for name, workers in leaving.items()}
-    async with aclosing(drainage(connection, told, asking).drain(named, timeout)) as results:
-        return [result async for result in results]
-
-
-async def drain(connection: Connection, workers: Collection[str], *, timeout: float) -> Mapping[str, Outcome]:
-    """What became of single workers in the end."""
-    found = dict[str, Outcome]()
-    for result in await drained(connection, {worker: [worker] for worker in workers}, timeout):
-        found.update(result)
-    return found
 
 
 async def until_workers(scheduler: Partner, count: int) -> dict[str, str]:
@@ -216,81 +175,6 @@ async def answer(*replies: Any, then: Callable[[], Any]) -> Any:
         connection = await connect(*address, limits=Limits(seconds=0.3))
         async with aclosing(connection):
             return await drain(connection, ["w"], timeout=0.2)
-
-
-@pytest.fixture
-async def own() -> AsyncIterator[Partner]:
-    """A scheduler of the test's own, whose ops it may slow down."""
-    with process("scheduler") as running:
-        assert running.stdout is not None
-        async with connected(running.stdout.readline().strip()) as found:
-            yield found
-
-
-async def test_data_moves_for_as_long_as_it_takes(own: Partner) -> None:
-    """The time-out is for tasks; meanwhile it is told how much is left."""
-    await own.scene("begin", count=2)
-    await own.scene("scatter", count=4)
-    await own.scene("slow", what="retire_workers", seconds=3.0)
-    worker, _ = await own.rpc.leaving_order()
-    told = list[Moving]()
-
-    async with aclosing(await connect(*located(own.address))) as asking:
-        found = await drained(own.connection, {worker: [worker]}, 0.0, told.append, asking)
-    assert found == [{worker: EMPTY}]
-    assert [moving.left.keys() for moving in told[:1]] == [{worker}]
-    assert not any(moving.silent for moving in told)
-
-
-async def test_a_scheduler_that_answers_nothing_any_more_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes the call and is never heard again: nor over another connection."""
-    monkeypatch.setattr("dask_k8s.scheduler.drain.FIRST_LOOK", 0.05)
-    monkeypatch.setattr("dask_k8s.scheduler.drain.DEAF", 0.3)
-    async with serving(answering()) as address, aclosing(await connect(*address)) as connection:
-        with pytest.raises(SchedulerSilent, match="no answer, nor to anything else: nobody answers"):
-            await drained(connection, {"w": ["w"]}, 0.2, asking=Nobody())
-
-
-async def test_a_call_that_waits_for_its_turn_is_not_sent_again(own: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user's ``rebalance`` holds Dask's lock: nobody leaves before it is over, and one call is enough."""
-    monkeypatch.setattr("dask_k8s.scheduler.drain.FIRST_LOOK", 0.2)
-    await own.scene("begin", count=2)
-    await own.scene("scatter", count=4)
-    worker, _ = await own.rpc.leaving_order()
-    async with aclosing(await connect(*located(own.address))) as asking, asyncio.TaskGroup() as group:
-        group.create_task(own.scene("hold", seconds=5.0))
-        await asyncio.sleep(0.3)
-        began = time.monotonic()
-        found = await drained(own.connection, {worker: [worker]}, 0.0, asking=asking)
-    assert time.monotonic() - began > 4.0, "the lock was not held: nothing was tested"
-    assert found == [{worker: EMPTY}]
-
-
-class Lossy:
-    """A connection on which the answer to a retirement is lost, without that anything breaks."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def call(self, op: str, /, **arguments: Any) -> Any:
-        answer = await self._connection.call(op, **arguments)
-        if op == "retire_workers":
-            await asyncio.Event().wait()
-        return answer
-
-
-@pytest.mark.parametrize("held", ["nothing", "an actor"])
-async def test_an_answer_that_was_lost_is_found_out(own: Partner, monkeypatch: pytest.MonkeyPatch, held: str) -> None:
-    """After the first step a worker goes on leaving, and nothing is left to move: the scheduler has noted the end."""
-    monkeypatch.setattr("dask_k8s.scheduler.drain.FIRST_LOOK", 0.2)
-    await own.scene("begin", count=2)
-    worker, _ = await own.rpc.leaving_order()
-    if held == "an actor":
-        await own.scene("actor", worker=worker)
-    async with asyncio.timeout(30), aclosing(await connect(*located(own.address))) as asking:
-        with pytest.raises(SchedulerSilent, match="it is over, and its answer was lost"):
-            await drained(Lossy(own.connection), {worker: [worker]}, 0.0, asking=asking)
-    assert ((await own.scene("state"))["status"][worker] == "running") is (held == "an actor")
 
 
 async def test_more_tasks_than_are_listened_to_hold_nobody_up(partner: Start) -> None:

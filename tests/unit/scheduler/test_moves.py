@@ -1,0 +1,100 @@
+"""Moves that take long: they are looked at, sent once, and their loss is found out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from dask_k8s.errors import SchedulerSilent
+from dask_k8s.scheduler.connection import Connection, connect
+from dask_k8s.scheduler.drain import Moving
+from tests.unit.scheduler.conftest import Partner, connected, located, process
+from tests.unit.scheduler.drainages import EMPTY, drained
+from tests.unit.scheduler.servers import answering, serving
+
+
+class Nobody:
+    """No question is answered."""
+
+    async def call(self, op: str, /, **_: Any) -> Any:
+        raise SchedulerSilent("nobody answers")
+
+
+@pytest.fixture
+async def own() -> AsyncIterator[Partner]:
+    """A scheduler of the test's own, whose ops it may slow down."""
+    with process("scheduler") as running:
+        assert running.stdout is not None
+        async with connected(running.stdout.readline().strip()) as found:
+            yield found
+
+
+async def test_data_moves_for_as_long_as_it_takes(own: Partner) -> None:
+    """The time-out is for tasks; meanwhile it is told how much is left."""
+    await own.scene("begin", count=2)
+    await own.scene("scatter", count=4)
+    await own.scene("slow", what="retire_workers", seconds=3.0)
+    worker, _ = await own.rpc.leaving_order()
+    told = list[Moving]()
+
+    async with aclosing(await connect(*located(own.address))) as asking:
+        found = await drained(own.connection, {worker: [worker]}, 0.0, told.append, asking)
+    assert found == [{worker: EMPTY}]
+    assert [moving.left.keys() for moving in told[:1]] == [{worker}]
+    assert not any(moving.silent for moving in told)
+
+
+async def test_a_scheduler_that_answers_nothing_any_more_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the call and is never heard again: nor over another connection."""
+    monkeypatch.setattr("dask_k8s.scheduler.drain.FIRST_LOOK", 0.05)
+    monkeypatch.setattr("dask_k8s.scheduler.drain.DEAF", 0.3)
+    async with serving(answering()) as address, aclosing(await connect(*address)) as connection:
+        with pytest.raises(SchedulerSilent, match="no answer, nor to anything else: nobody answers"):
+            await drained(connection, {"w": ["w"]}, 0.2, asking=Nobody())
+
+
+async def test_a_call_that_waits_for_its_turn_is_not_sent_again(own: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's ``rebalance`` holds Dask's lock: nobody leaves before it is over, and one call is enough."""
+    monkeypatch.setattr("dask_k8s.scheduler.drain.FIRST_LOOK", 0.2)
+    await own.scene("begin", count=2)
+    await own.scene("scatter", count=4)
+    worker, _ = await own.rpc.leaving_order()
+    async with aclosing(await connect(*located(own.address))) as asking, asyncio.TaskGroup() as group:
+        group.create_task(own.scene("hold", seconds=5.0))
+        await asyncio.sleep(0.3)
+        began = time.monotonic()
+        found = await drained(own.connection, {worker: [worker]}, 0.0, asking=asking)
+    assert time.monotonic() - began > 4.0, "the lock was not held: nothing was tested"
+    assert found == [{worker: EMPTY}]
+
+
+class Lossy:
+    """A connection on which the answer to a retirement is lost, without that anything breaks."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def call(self, op: str, /, **arguments: Any) -> Any:
+        answer = await self._connection.call(op, **arguments)
+        if op == "retire_workers":
+            await asyncio.Event().wait()
+        return answer
+
+
+@pytest.mark.parametrize("held", ["nothing", "an actor"])
+async def test_an_answer_that_was_lost_is_found_out(own: Partner, monkeypatch: pytest.MonkeyPatch, held: str) -> None:
+    """After the first step a worker goes on leaving, and nothing is left to move: the scheduler has noted the end."""
+    monkeypatch.setattr("dask_k8s.scheduler.drain.FIRST_LOOK", 0.2)
+    await own.scene("begin", count=2)
+    worker, _ = await own.rpc.leaving_order()
+    if held == "an actor":
+        await own.scene("actor", worker=worker)
+    async with asyncio.timeout(30), aclosing(await connect(*located(own.address))) as asking:
+        with pytest.raises(SchedulerSilent, match="it is over, and its answer was lost"):
+            await drained(Lossy(own.connection), {worker: [worker]}, 0.0, asking=asking)
+    assert ((await own.scene("state"))["status"][worker] == "running") is (held == "an actor")
