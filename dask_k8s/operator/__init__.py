@@ -86,7 +86,12 @@ class Operator:
         self._queue = Queue()
         self._expectations = Expectations()
         guarded = client.guarded(election.fence.check)
-        self._recorder = Recorder(guarded, controller=REPORTING_CONTROLLER, instance=socket.gethostname())
+        self._recorder = Recorder(
+            guarded,
+            controller=REPORTING_CONTROLLER,
+            instance=socket.gethostname(),
+            limit=election.fence.time_for_a_write,
+        )
         self.caches = Caches(client, scope, relist=timing.relist)
         reach = Reach(client, self.caches, inside=inside)
         self._schedulers = Schedulers(self.caches, reach, self._queue.add, timing)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
-from typing import Protocol, TypeVar, assert_never
+from typing import Protocol, assert_never
 
 from dask_k8s import metadata, names
 from dask_k8s.errors import AlreadyExists, ApiError, Conflict, LeadershipLost, Missing, Unavailable, Unreachable
@@ -21,8 +21,6 @@ from dask_k8s.operator.engine.election import Fence
 from dask_k8s.operator.engine.expectations import Expectations
 from dask_k8s.operator.engine.queue import Key
 from dask_k8s.operator.refusals import Refusals
-
-Done = TypeVar("Done")
 
 LARGEST_BATCH = 256
 
@@ -112,7 +110,7 @@ class Hands:
                 case Retire():
                     self._drains.begin(key, action)
                 case Clear():
-                    await self._clear(key, action)
+                    action = await self._clear(key, action)
                 case _:
                     assert_never(action)
         except (Unavailable, Conflict):
@@ -152,6 +150,9 @@ class Hands:
         except Missing:
             self._expectations.not_created(key, kind, meta["name"])
             raise Conflict(409, "Gone", f"{kind} {meta['name']} went away while it was looked at") from None
+        except BaseException:
+            self._expectations.doubted(key, kind, meta["name"])  # whose it is, nobody knows yet
+            raise
         ours = metadata.controller_uid(there) == metadata.controller_uid(manifest)
         going = "deletionTimestamp" in there["metadata"]
         if ours and not going:
@@ -174,7 +175,8 @@ class Hands:
         if names.RETIRING_SINCE in annotations:
             self._expectations.marked(key, target.uid or "", annotations[names.RETIRING_SINCE])
 
-    async def _delete(self, key: Key, target: Ref, grace: int | None) -> None:
+    async def _delete(self, key: Key, target: Ref, grace: int | None) -> bool:
+        """Whether it was there, as it was seen."""
         limit = self._fence.time_for_a_write()
         try:
             await self._client.delete(
@@ -187,11 +189,12 @@ class Hands:
                 timeout=limit,
             )
         except (Missing, Conflict):
-            return
+            return False
         self._expectations.deleted(key, target.kind, target.uid or "")
+        return True
 
-    async def _clear(self, key: Key, clear: Clear) -> None:
-        """A cache may be behind: that its owner is gone is asked, and not believed."""
+    async def _clear(self, key: Key, clear: Clear) -> Clear:
+        """What went through. A cache may be behind: that the owner is gone is asked, and not believed."""
         owner = clear.owner
         try:
             there = await self._client.get(resources.named(owner.kind), owner.namespace, owner.name)
@@ -199,13 +202,15 @@ class Hands:
             pass
         else:
             if there["metadata"]["uid"] == owner.uid:
-                return
+                return Clear(owner=owner, left=())
         results = await _all(self._delete(key, each, None) for each in clear.left)
         for error in (result for result in results if isinstance(result, BaseException)):
             raise error
+        gone = [ref for ref, went in zip(clear.left, results, strict=True) if went is True]
+        return Clear(owner=owner, left=tuple(gone))
 
 
-async def _all(deeds: Iterable[Awaitable[Done]]) -> list[Done | BaseException]:
+async def _all(deeds: Iterable[Awaitable[bool]]) -> list[bool | BaseException]:
     """Every deed is tried, whatever becomes of the others."""
     return list(await asyncio.gather(*deeds, return_exceptions=True))
 

@@ -45,10 +45,12 @@ INSTANCE_LIMIT = 128
 class Writer(Protocol):
     """Where Events are written."""
 
-    async def create(self, manifest: Manifest) -> dict[str, Any]:
+    async def create(self, manifest: Manifest, *, timeout: float | None = None) -> dict[str, Any]:
         """Make an Event."""
 
-    async def patch(self, resource: Resource, namespace: str | None, name: str, patch: Manifest) -> dict[str, Any]:
+    async def patch(
+        self, resource: Resource, namespace: str | None, name: str, patch: Manifest, *, timeout: float | None = None
+    ) -> dict[str, Any]:
         """Go on with its series."""
 
 
@@ -101,6 +103,8 @@ class Recorder:
         Who speaks, with a domain before a slash.
     instance
         Which of its processes.
+    limit
+        How many seconds a write may take that begins now; it raises where none may begin.
     clock
         Monotonic seconds.
     now
@@ -119,12 +123,14 @@ class Recorder:
         *,
         controller: str,
         instance: str,
+        limit: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._client = client
         self._controller = controller
         self._instance = instance[:INSTANCE_LIMIT]
+        self._limit = limit
         self._clock = clock
         self._now = now
         self._waiting: asyncio.Queue[_Series] = asyncio.Queue(maxsize=BACKLOG)
@@ -203,13 +209,17 @@ class Recorder:
     async def _write(self, series: _Series) -> None:
         """A new Event, or its series as it stands now."""
         if series.written == 0:
-            await self._client.create(self._manifest(series))
+            await self._client.create(self._manifest(series), timeout=self._limit())
             series.written = 1
         elif series.count > series.written:
             count = series.count
             try:
                 await self._client.patch(
-                    RECORDED_EVENT, series.sentence.about.namespace, _name(series), _going_on(series)
+                    RECORDED_EVENT,
+                    series.sentence.about.namespace,
+                    _name(series),
+                    _going_on(series),
+                    timeout=self._limit(),
                 )
             except Missing:  # Events live an hour
                 self._forget(series)

@@ -39,7 +39,7 @@ async def told(world: World, count: int) -> list[Json]:
 
 async def test_the_api_server_takes_what_is_long_and_what_goes_on(world: World) -> None:
     """The longest name of an object, more than the longest note; told again, it is a series that both groups show."""
-    recorder = Recorder(world.client, controller=names.REPORTING_CONTROLLER, instance="i" * 200)
+    recorder = Recorder(world.client, controller=names.REPORTING_CONTROLLER, instance="i" * 200, limit=lambda: 5.0)
     writing = asyncio.create_task(recorder.run())
     try:
         recorder.tell(sentence(world, "é" * 2000))

@@ -52,6 +52,20 @@ async def test_a_lost_reply_makes_no_second_pod(world: World, serve: Serve, faul
         assert len(await world.pods()) == 8
 
 
+async def test_whose_a_taken_name_is_can_be_asked_again(
+    world: World, serve: Serve, faults: Faults, through: Client
+) -> None:
+    """The question for its owner fails once: until it is answered nobody knows whether the scheduler is there."""
+    theirs = {"name": "simple-scheduler", "namespace": world.namespace}
+    pod = {"containers": [{"name": "theirs", "image": "x"}]}
+    await world.client.create({"apiVersion": "v1", "kind": "Pod", "metadata": theirs, "spec": pod})
+    async with serve(client=through):
+        faults.trouble = only(lambda met: met.path.endswith("/pods/simple-scheduler"), first(1, says(503)))
+        await world.make(seed_cluster())
+        await world.condition("Degraded", status="True", reason="NameTaken")
+    assert sum(met.path.endswith("/pods/simple-scheduler") for met in faults.requests) >= 2
+
+
 async def test_a_pod_that_no_event_tells_of_is_not_made_twice(
     world: World, serve: Serve, faults: Faults, through: Client
 ) -> None:

@@ -38,6 +38,9 @@ READY = Sentence(
 )
 
 
+LIMIT = 2.5
+
+
 @dataclass
 class Api:
     """Keeps what is written; each error is met once."""
@@ -46,14 +49,18 @@ class Api:
     writes: list[tuple[float, str]] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
 
-    async def create(self, manifest: Manifest) -> dict[str, Any]:
+    async def create(self, manifest: Manifest, *, timeout: float | None = None) -> dict[str, Any]:
+        assert timeout == LIMIT
         self._writes("create")
         name = manifest["metadata"]["name"]
         assert name not in self.events
         self.events[name] = dict(manifest)
         return self.events[name]
 
-    async def patch(self, resource: Resource, namespace: str | None, name: str, patch: Manifest) -> dict[str, Any]:
+    async def patch(
+        self, resource: Resource, namespace: str | None, name: str, patch: Manifest, *, timeout: float | None = None
+    ) -> dict[str, Any]:
+        assert timeout == LIMIT
         self._writes("patch")
         assert (resource.group, namespace) == ("events.k8s.io", "team")
         if name not in self.events:
@@ -76,6 +83,7 @@ def told(story: Callable[[Api, Recorder], Coroutine[Any, Any, None]]) -> tuple[A
             api,
             controller="kubernetes.dask.org/operator",
             instance="pod-1",
+            limit=lambda: LIMIT,
             clock=loop.time,
             now=lambda: BEGIN + timedelta(seconds=loop.time()),
         )
