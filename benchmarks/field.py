@@ -53,11 +53,11 @@ class Field:
             await self.pods(name, most=0)
 
     @contextmanager
-    def operator(self, subject: str, namespaces: Sequence[str]) -> Any:
+    def operator(self, subject: str, namespaces: Sequence[str], settle: float = serving.SETTLE) -> Any:
         """One under measurement, in the cluster's network."""
         ours = [*serving.OURS, *(word for name in namespaces for word in ("--namespace", name))]
         argv = ours if subject == OURS else peer.operator(namespaces[0])
-        with serving.process(self.cluster.inside(argv), self.environment) as process:
+        with serving.process(self.cluster.inside(argv), self.environment, settle) as process:
             yield Used(process)
 
     async def pods(self, namespace: str, *, least: int = 0, most: float = math.inf) -> float:

@@ -158,7 +158,7 @@ def restart(rounds: int | None) -> None:
             for turn in range(rounds or ROUNDS):
                 await place.scale(namespace, called[:1], A_CLUSTER + turn + 1)
                 began = time.monotonic()
-                with place.operator(OURS, [namespace]) as used:
+                with place.operator(OURS, [namespace], settle=0.0) as used:
                     wanted = count * (A_CLUSTER + 1) + turn + 1
                     first = await place.pods(namespace, least=wanted) - began
                     found.append({"first": first, "memory": used.memory()})

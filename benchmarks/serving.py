@@ -31,11 +31,11 @@ def namespace(prefix: str, environment: Environment) -> Iterator[str]:
 
 
 @contextmanager
-def process(argv: Sequence[str], environment: Environment) -> Iterator[subprocess.Popen[bytes]]:
+def process(argv: Sequence[str], environment: Environment, settle: float = SETTLE) -> Iterator[subprocess.Popen[bytes]]:
     """An operator that this starts."""
     started = subprocess.Popen(argv, env=environment, stdout=sys.stderr, stderr=subprocess.DEVNULL)
     try:
-        time.sleep(SETTLE)
+        time.sleep(settle)
         if started.poll() is not None:
             raise RuntimeError(f"{' '.join(argv)} has ended with {started.returncode}")
         yield started

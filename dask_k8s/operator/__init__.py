@@ -84,6 +84,7 @@ class Operator:
         self._resync_every = timing.resync
         self._election = election
         self._queue = Queue()
+        self._queue.close()
         self._expectations = Expectations()
         guarded = client.guarded(election.fence.check)
         self._recorder = Recorder(
@@ -124,6 +125,7 @@ class Operator:
             cache.on_recovery(self._queue.hurry)
         self.serving = asyncio.Event()
         self._attempted = asyncio.Event()
+        self._has_finished = True
         self.insight = Insight(
             clients=frozenset({client, election.client}),
             caches=self.caches,
@@ -158,7 +160,7 @@ class Operator:
     async def _finish(self) -> None:
         """What is on its way to the API server arrives before another one may lead; nothing else begins."""
         self._election.fence.close()
-        await self.loop.close(within=FINISH)
+        self._has_finished = await self.loop.close(within=FINISH)
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -213,9 +215,12 @@ class Operator:
                     logger.warning("No longer serving: %s", _first(lost), extra=self._election.about)
                 finally:
                     self.serving.clear()
+                    self._queue.close()
                     held = False
         finally:
-            await self._election.release()
+            if self._has_finished:
+                await self._election.release()
+            self._election.fence.drop()  # else the Lease ends by itself: what is on its way may arrive before that
 
     async def _serve(self, since: float) -> None:
         """What another one wrote last is seen before the first write: all is listed since the Lease is held."""
@@ -223,6 +228,7 @@ class Operator:
             group.create_task(self._election.keep())
             await self.caches.listed_since(since)
             self._expectations.listed_all(since)
+            self._queue.open()
             self.serving.set()
             logger.info("Serving", extra=self._election.about)
             group.create_task(self._schedulers.run())

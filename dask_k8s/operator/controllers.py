@@ -276,11 +276,14 @@ class Controllers:
         self._forget_gone(key)
         if new is not None:
             self._owners[new["metadata"]["uid"]] = key
-        elif old is not None and kind == names.WORKER_GROUP:
+        elif old is not None and self._has_pods(kind, old["metadata"]["uid"]):
             self._gone[key] = replace(Ref.to(old, kind), version=None)
         elif old is not None:
             self._owners.pop(old["metadata"]["uid"], None)
         self._queue.add(key)
+
+    def _has_pods(self, kind: str, uid: str) -> bool:
+        return kind == names.WORKER_GROUP and any(True for _ in self._caches.pods.by(OWNER, uid))
 
     def _on_child(self, kind: str) -> Callable[[Manifest | None, Manifest | None], None]:
         """An object that a resource made: its expectation is met, and the resource is looked at again."""
@@ -293,6 +296,8 @@ class Controllers:
                     self._expectations.seen(key, kind, new["metadata"]["name"])
                 if new is None or _going(new):
                     self._expectations.seen_leaving(key, child["metadata"]["uid"])
+                if new is None and key in self._gone and not self._has_pods(key.kind, self._gone[key].uid or ""):
+                    self._forget_gone(key)
                 self._queue.add_after(key, self._patience(key, old, new))
             if kind == "Pod" and _is_scheduler(child):
                 # Its cluster's workers may start, or be asked about, now.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
@@ -160,6 +160,10 @@ class Worker:
         return None if self.drained is None else self.drained.state
 
 
+LONGEST_RETRY = timedelta(seconds=60)
+"""Until a deed is tried again that was refused."""
+
+
 @value
 class Refusal:
     """A deed that the API server refused, until it succeeds or the resource changes."""
@@ -171,7 +175,11 @@ class Refusal:
 
     def hinders(self, kind: str, now: datetime) -> bool:
         """Whether making an object of this kind has to wait."""
-        return isinstance(self.action, Create) and self.action.manifest["kind"] == kind and now < self.retry_at
+        return isinstance(self.action, Create) and self.action.manifest["kind"] == kind and self.waits(now)
+
+    def waits(self, now: datetime) -> bool:
+        """Whether it is too early to try again; by a clock that was set back since, nobody waits for hours."""
+        return timedelta() < self.retry_at - now <= LONGEST_RETRY
 
 
 @value

@@ -11,10 +11,9 @@ from datetime import UTC, datetime, timedelta
 from dask_k8s.kinds.value import value
 from dask_k8s.operator.actions import Action, Clear, Create, Delete, Patch, Retire
 from dask_k8s.operator.engine.queue import Key
-from dask_k8s.operator.observed import Refusal
+from dask_k8s.operator.observed import LONGEST_RETRY, Refusal
 
 FIRST_RETRY = 2.0
-LONGEST_RETRY = 60.0
 Deed = tuple[str, ...]
 
 
@@ -44,7 +43,7 @@ class Refusals:
         """The API server said no."""
         deeds = self._by_key.setdefault(key, {})
         times = deeds[deed(action)].times + 1 if deed(action) in deeds else 1
-        delay = min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(times - 1, 10))
+        delay = min(LONGEST_RETRY.total_seconds(), FIRST_RETRY * 2 ** min(times - 1, 10))
         retry_at = self._clock() + timedelta(seconds=delay)
         refusal = Refusal(action=action, reason=reason, message=message, retry_at=retry_at)
         deeds[deed(action)] = _Refused(refusal=refusal, times=times)
@@ -60,7 +59,7 @@ class Refusals:
     def waits(self, key: Key, action: Action) -> bool:
         """Whether this deed was refused, and it is too early to ask again."""
         refused = self._by_key.get(key, {}).get(deed(action))
-        return refused is not None and self._clock() < refused.refusal.retry_at
+        return refused is not None and refused.refusal.waits(self._clock())
 
     def only(self, key: Key, actions: Iterable[Action]) -> None:
         """Forget what nobody wants any more. Objects that are to be made are not planned while they have to wait."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import time
 from collections.abc import Mapping
@@ -263,7 +264,7 @@ class Election:
             "spec": {
                 **spec,
                 "holderIdentity": self._identity,
-                "leaseDurationSeconds": max(1, int(self._terms.duration)),
+                "leaseDurationSeconds": math.ceil(self._terms.duration),
                 "renewTime": _now(),
             },
         }

@@ -73,13 +73,14 @@ class Loop:
         """How many passes ended by an error, of whatever kind."""
         return sum(number for ended, number in self.results.items() if ended[-1] in (Result.ERROR, Result.BUG))
 
-    async def close(self, within: float) -> None:
-        """Begin no pass any more, and wait until those under way have ended, so many seconds at most."""
+    async def close(self, within: float) -> bool:
+        """Begin no pass any more, and wait so many seconds at most for those under way; whether all have ended."""
         self._closing = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
                 while self.under_way:
                     await asyncio.sleep(0.01)
+        return not self.under_way
 
     async def run(self) -> None:
         """Until it is cancelled.
@@ -107,6 +108,7 @@ class Loop:
     async def _pass(self, key: Key) -> None:
         """One pass; whatever it raises ends here, but for lost leadership and what cancels it."""
         self.passes += 1
+        self.results[key.kind, Result.BUG] += 0  # a rate sees nothing of a series that begins with its first bug
         try:
             await self._reconcile(key)
         except LeadershipLost:

@@ -57,6 +57,7 @@ class Queue:
         self._held: dict[Key, float] = {}
         self._due_since: dict[Key, float] = {}
         self._wake = asyncio.Event()
+        self._closed = False
         self.adds = 0
         self.retries = 0
         self.waited = Histogram()
@@ -70,9 +71,20 @@ class Queue:
         """How many keys are due later."""
         return len(self._when)
 
+    def close(self) -> None:
+        """Forget all that waits, and take nothing in until it is opened: nobody works on it, and it would only grow."""
+        self._closed = True
+        for kept in (self._ready, self._turns, self._later, self._when, self._failures, self._held, self._due_since):
+            kept.clear()
+        self._dirty.clear()
+
+    def open(self) -> None:
+        """Take keys in again; whoever opens it adds all that there is."""
+        self._closed = False
+
     def add(self, key: Key) -> None:
         """The key is due now."""
-        if key in self._dirty:
+        if key in self._dirty or self._closed:
             return
         self._dirty.add(key)
         self.adds += 1
@@ -81,7 +93,7 @@ class Queue:
 
     def add_after(self, key: Key, delay: float) -> None:
         """The key is due in so many seconds, or earlier where it was put off for less."""
-        if delay <= 0:
+        if delay <= 0 or self._closed:
             self.add(key)
             return
         due = self._clock() + delay

@@ -15,9 +15,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import web
 
+from dask_k8s import names
 from dask_k8s.kube import calls
 from dask_k8s.kube.client import Client
-from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, NAMESPACE
+from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, LEASE, NAMESPACE
 from tests.api.operator.conftest import Serve, World, quiet, seed_cluster, without
 from tests.faults.proxy import Faults, Met, first, only, says
 
@@ -240,3 +241,23 @@ async def test_kinds_that_were_removed_and_come_back_are_served_again(
 
 async def is_missed(troubles: Iterable[str]) -> bool:
     return any("is its CRD installed?" in trouble for trouble in troubles)
+
+
+async def test_who_ends_with_writes_on_their_way_keeps_the_lease_for_them(
+    world: World, serve: Serve, faults: Faults, through: Client
+) -> None:
+    """The API server may carry one out that nobody waits for any more: until then nobody else may lead."""
+    on_its_way = asyncio.Event()
+
+    async def slow(request: web.Request) -> None:
+        on_its_way.set()
+        await asyncio.sleep(3)
+
+    async with serve(client=through):
+        await world.make(seed_cluster())
+        await world.workers(2)
+        faults.trouble = only(makes_a_pod, slow)
+        await world.scale(3)
+        await on_its_way.wait()
+    lease = await world.client.get(LEASE, world.namespace, names.OPERATOR)
+    assert lease["spec"]["holderIdentity"]

@@ -9,7 +9,8 @@ import pytest
 from dask_k8s.kinds.value import Ref
 from dask_k8s.operator.actions import Action, Create, Delete, Patch, Retire
 from dask_k8s.operator.engine.queue import Key
-from dask_k8s.operator.refusals import LONGEST_RETRY, Refusals, deed
+from dask_k8s.operator.observed import LONGEST_RETRY
+from dask_k8s.operator.refusals import Refusals, deed
 from tests.unit.given import CLUSTER, NOW, later, pod
 
 GROUP, OTHER = Key("DaskWorkerGroup", "n", "g"), Key("DaskWorkerGroup", "n", "other")
@@ -38,7 +39,19 @@ def test_retries_grow_apart() -> None:
         (refusal,) = refusals.of(GROUP)
         delays.append((refusal.retry_at - clock.now).total_seconds())
         clock.now = refusal.retry_at
-    assert delays == [2, 4, 8, 16, 32, LONGEST_RETRY, LONGEST_RETRY, LONGEST_RETRY]
+    assert delays == [2, 4, 8, 16, 32, *[LONGEST_RETRY.total_seconds()] * 3]
+
+
+def test_a_clock_that_is_set_back_holds_nothing_up() -> None:
+    """An hour back, and the time to wait would be an hour and two seconds."""
+    clock = Clock()
+    refusals = Refusals(clock)
+    refusals.refused(GROUP, creation("w"), "Forbidden", "exceeded quota")
+    assert refusals.waits(GROUP, creation("w"))
+    clock.now -= timedelta(hours=1)
+    assert not refusals.waits(GROUP, creation("w"))
+    (refusal,) = refusals.of(GROUP)
+    assert not refusal.hinders("Pod", clock.now)
 
 
 def test_the_api_servers_words_are_kept() -> None:

@@ -118,7 +118,7 @@ def test_a_loop_that_is_closed_waits_for_what_it_began_and_begins_nothing() -> N
         for key in (A, Key("DaskCluster", "one", "b"), Key("DaskCluster", "one", "c")):
             queue.add(key)
         await asyncio.sleep(0.5)
-        await loop.close(within=10)
+        assert await loop.close(within=10)
         assert asyncio.get_running_loop().time() == pytest.approx(2, abs=0.1)
         assert (ended, len(queue)) == (["b"], 1)
         running.cancel()
@@ -139,7 +139,7 @@ def test_a_loop_that_is_closed_waits_no_longer_than_it_may() -> None:
         running = asyncio.ensure_future(loop.run())
         queue.add(A)
         await asyncio.sleep(1)
-        await loop.close(within=3)
+        assert not await loop.close(within=3)
         assert asyncio.get_running_loop().time() == pytest.approx(4)
         running.cancel()
 

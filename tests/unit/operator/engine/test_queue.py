@@ -314,6 +314,27 @@ def test_what_failed_is_due_once_the_reason_may_be_gone() -> None:
     virtual_time.run(main())
 
 
+def test_a_queue_that_is_closed_keeps_nothing() -> None:
+    """A standby hears of everything for months, and works on nothing of it."""
+
+    async def main() -> None:
+        queue = Queue()
+        queue.add(A)
+        queue.add_after(B, 1)
+        queue.add_failed(key("c"))
+        queue.close()
+        queue.add(B)
+        queue.add_after(A, 1)
+        assert (len(queue), queue.put_off) == (0, 0)
+        queue.open()
+        await asyncio.sleep(5)
+        assert await due(queue) == []
+        queue.add(A)
+        assert await due(queue) == [A]
+
+    virtual_time.run(main())
+
+
 def test_a_busy_server_is_given_the_time_that_it_asked_for() -> None:
     """And not all keys come back to it in the same moment."""
 
