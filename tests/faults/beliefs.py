@@ -1,4 +1,4 @@
-"""What an operator behind a proxy was told: it cannot know of anything newer."""
+"""What an operator behind a proxy was told, and cannot know anything newer of; and when it asked for which Pod."""
 
 from __future__ import annotations
 
@@ -38,9 +38,16 @@ class Heard(Generic[Word]):
 
 
 class Beliefs:
-    """The replicas of worker groups and the state of nodes as they passed a proxy."""
+    """The replicas of worker groups and the state of nodes as they passed a proxy.
+
+    Attributes
+    ----------
+    posted
+        When a Pod was asked for first, by its name.
+    """
 
     def __init__(self) -> None:
+        self.posted: dict[str, float] = {}
         self._replicas = Heard[int]()
         self._nodes = Heard[Manifest | None]()
 
@@ -52,6 +59,11 @@ class Beliefs:
         elif request.path.endswith("/nodes"):
             for gone, node in _items(request, body):
                 self._nodes.add(node["metadata"]["name"], None if gone else slim_node(node))
+
+    def ask(self, request: web.Request, body: bytes) -> None:
+        """What comes from the operator."""
+        if request.method == "POST" and request.path.endswith("/pods"):
+            self.posted.setdefault(json.loads(body)["metadata"]["name"], time.monotonic())
 
     def most(self, group: str, now: float) -> int:
         """The most replicas of a group, by uid, that a write which arrives now may have had in mind."""

@@ -21,6 +21,9 @@ OWNER = "owner"
 STUCK = timedelta(seconds=60)
 """How long an object may be on its way out, in a cluster whose Pods end in a second."""
 
+FOUND_OUT = 30.0
+"""Seconds that such a Pod may be one too many: the next process starts, waits for the Lease, lists and drains it."""
+
 Json = dict[str, Any]
 
 
@@ -37,7 +40,7 @@ class Checker:
     surplus
         Sentences on groups that had more workers than anybody had asked for.
     after_a_crash
-        Those that had them while the writes of a process that was killed could still arrive.
+        Those that had them by writes that were on their way when a process was killed.
     created, gone
         Worker Pods.
     """
@@ -49,7 +52,8 @@ class Checker:
         self._client = client
         self._namespaces = namespaces
         self._beliefs = beliefs
-        self._crash_counts_until = 0.0
+        self._crashes: list[float] = []
+        self._first_seen: dict[str, float] = {}
         indexes = {OWNER: _owner}
         self.pods = [Informer(client, POD, ns, indexes=indexes, labels=names.COMPONENT) for ns in namespaces]
         self.groups = [Informer(client, DASK_WORKER_GROUP, ns) for ns in namespaces]
@@ -69,9 +73,9 @@ class Checker:
         for informer in (*self.pods, *self.groups, *self.clusters, self.nodes):
             await informer.synced.wait()
 
-    def crashed(self, seconds: float) -> None:
-        """The operator was killed: for so long its last writes are counted apart."""
-        self._crash_counts_until = time.monotonic() + seconds
+    def crashed(self) -> None:
+        """The operator is killed: writes that have left it and arrive later are counted apart."""
+        self._crashes.append(time.monotonic())
 
     def all_groups(self) -> list[Manifest]:
         """Those that are not going."""
@@ -87,6 +91,7 @@ class Checker:
         if pod["metadata"]["labels"].get(names.COMPONENT) != names.Component.WORKER:
             return
         self.created += old is None
+        self._first_seen.setdefault(pod["metadata"]["name"], time.monotonic())
         self.gone += new is None
         if new is not None and self._counts(new) and not (old is not None and self._counts(old)):
             self._look(metadata.controller_uid(new) or "")
@@ -102,7 +107,13 @@ class Checker:
             group = f"{meta['namespace']}/{meta['labels'].get(names.WORKER_GROUP_NAME)}"
             made = sorted(f"{pod['metadata']['creationTimestamp']} {pod['metadata']['name']}" for pod in there)
             sentence = f"{group}: {len(there)} workers where {most} were asked for: {', '.join(made)}"
-            (self.after_a_crash if now < self._crash_counts_until else self.surplus).append(sentence)
+            late = sum(self._came_after_its_process(pod["metadata"]["name"], now) for pod in there)
+            (self.after_a_crash if len(there) - late <= most else self.surplus).append(sentence)
+
+    def _came_after_its_process(self, name: str, now: float) -> bool:
+        """Whether a Pod was asked for by a process that was dead when it came, which the next one has to find out."""
+        seen, posted = self._first_seen[name], self._beliefs.posted.get(name, now)
+        return now - seen < FOUND_OUT and any(posted <= crash <= seen for crash in self._crashes)
 
     def _counts(self, pod: Manifest) -> bool:
         node = self.nodes.get("", pod["spec"].get("nodeName", ""))
@@ -129,9 +140,11 @@ class Checker:
                 yield f"{_called(group)} was not looked at since its last edit"
             if not status.get("replicas") == status.get("readyReplicas") == asked:
                 yield f"{_called(group)} says {status.get('readyReplicas')} of {status.get('replicas')} for {asked}"
+            yield from _lies(group)
         for cluster in [each for informer in self.clusters for each in informer.values()]:
             if (cluster.get("status") or {}).get("phase") != "Running":
                 yield f"{_called(cluster)} says {cluster.get('status')}"
+            yield from _lies(cluster)
 
     async def _left_behind(self) -> Any:
         """Objects whose owner is gone, and such as do not go."""
@@ -157,6 +170,16 @@ class Checker:
                 ends = item["metadata"].get("deletionTimestamp")
                 if ends is not None and now - datetime.fromisoformat(ends) > STUCK:
                     yield f"{_called(item)} does not go"
+
+
+GOOD = {"Degraded": "False", "Progressing": "False", "WorkersReady": "True", "SchedulerReady": "True"}
+"""What conditions have to say of what has all that was asked for."""
+
+
+def _lies(item: Manifest) -> Iterator[str]:
+    for each in (item.get("status") or {}).get("conditions") or ():
+        if each["status"] != GOOD.get(each["type"], each["status"]):
+            yield f"{_called(item)} says {each['type']}={each['status']}: {each['reason']} {each['message']}"
 
 
 def _called(item: Manifest) -> str:

@@ -39,6 +39,7 @@ class Candidate:
         self._environment = dict(environment)
         self._process: asyncio.subprocess.Process | None = None
         faults.seen = self.beliefs.hear
+        faults.asked = self.beliefs.ask
 
     async def start(self) -> None:
         """A new process."""

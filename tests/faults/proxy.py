@@ -24,6 +24,9 @@ Trouble = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 LineTrouble = Callable[[web.Request, bytes], Iterable[bytes]]
 """Asked for each line of a watch: what is passed on in its place."""
 
+Asked = Callable[[web.Request, bytes], None]
+"""Told of each request as it comes, with its body, whatever becomes of it."""
+
 Seen = Callable[[web.Request, bytes], None]
 """Told of each answer to a read and of each line of a watch, as the far side gets it."""
 
@@ -71,8 +74,10 @@ class Faults:
         Whether nothing at all is passed on, in either direction, while every connection stays open.
     requests
         All that were met, in their order.
+    asked
+        Told of what comes from the far side.
     seen
-        Told of what passes to the far side.
+        Told of what passes to it.
     passed
         Told of writes.
     """
@@ -82,6 +87,7 @@ class Faults:
         self.lines: LineTrouble | None = None
         self.silent = False
         self.requests: list[Met] = []
+        self.asked: Asked = lambda request, body: None
         self.seen: Seen = lambda request, body: None
         self.passed: Passed = lambda met, body, status: None
         self.refreshed = 0
@@ -196,6 +202,7 @@ class Faults:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(Met.now(request))
+        self.asked(request, await request.read())
         await self._flows.wait()
         answer = await self.trouble(request) if self.trouble else None
         answer = answer or await self.pass_on(request)

@@ -35,9 +35,6 @@ NO_CHANGES = (LEASES, QUESTIONS, "events")
 STEADY = 5.0
 """Seconds without a complaint after which it is as it will stay: a status may be a second behind."""
 
-ARRIVES = 12.0
-"""Seconds after a process was killed in which a write of its own may still arrive, and be noticed."""
-
 LIFE = (3.0, 12.0)
 """Seconds that a process has before it is killed."""
 
@@ -120,7 +117,7 @@ class Run:
     async def _kills(self) -> None:
         for _ in range(self._options.kills):
             await asyncio.sleep(self._random.uniform(*LIFE))
-            self._checker.crashed(ARRIVES)
+            self._checker.crashed()
             await self._place.kill()
             await self._place.start()
 
