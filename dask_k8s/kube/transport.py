@@ -17,6 +17,7 @@ from dask_k8s.kube import departure, replies
 from dask_k8s.kube.counts import Counts
 from dask_k8s.kube.credentials import Credentials
 from dask_k8s.kube.departure import Permit
+from dask_k8s.kube.slots import Slots
 from dask_k8s.kube.sockets import Sockets
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ class Transport:
     def __init__(self, credentials: Credentials, *, user_agent: str, in_flight: int) -> None:
         self.credentials = credentials
         self._user_agent = user_agent
-        self._slots = asyncio.Semaphore(in_flight)
+        self._slots = Slots(in_flight)
         self._sockets = Sockets()
         self._session: aiohttp.ClientSession | None = None
         self.counts = Counts()
@@ -101,7 +102,7 @@ class Transport:
             await self._sockets.close()
 
     async def call(self, request: Request, timeout: float) -> bytes:
-        """The body of the answer, within a time that counts from now, waiting for a slot included.
+        """The body of the answer, within a time that counts from when there is a slot for the request.
 
         Raises
         ------
@@ -112,7 +113,6 @@ class Transport:
         NoCredentials
             When the log-in has ended and cannot be renewed.
         """
-        deadline = asyncio.get_running_loop().time() + timeout
 
         async def exchange(headers: Headers) -> bytes:
             with departure.departing(request.permit) as departing:
@@ -123,8 +123,10 @@ class Transport:
             self._look_at(request, response, body)
             return body
 
-        async with self._broken_means_unreachable(request, timeout), asyncio.timeout_at(deadline), self._slots:
-            return await self._authorized(exchange)
+        async with self._slots, self._broken_means_unreachable(request, timeout):
+            deadline = asyncio.get_running_loop().time() + timeout
+            async with asyncio.timeout_at(deadline):
+                return await self._authorized(exchange)
 
     @asynccontextmanager
     async def stream(self, request: Request, *, timeout: float, idle: float) -> AsyncIterator[AsyncIterator[bytes]]:

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from dask_k8s.errors import ApiError, Conflict, DaskK8sError, LeadershipLost, Unreachable
 from dask_k8s.kube.about import about
+from dask_k8s.kube.slots import lane
 from dask_k8s.operator.engine.histogram import Histogram
 from dask_k8s.operator.engine.queue import Key, Queue
 
@@ -44,7 +45,8 @@ class Loop:
     Parameters
     ----------
     workers
-        How many passes run side by side; never two for one key.
+        How many passes run side by side, never two for one key: many, since one that waits for the API server costs
+        nothing, and must not keep others from beginning. Their requests take turns there.
 
     Attributes
     ----------
@@ -58,7 +60,7 @@ class Loop:
         How long they took, by their key's kind.
     """
 
-    def __init__(self, queue: Queue, reconcile: Reconcile, *, workers: int = 16) -> None:
+    def __init__(self, queue: Queue, reconcile: Reconcile, *, workers: int = 256) -> None:
         self._queue = queue
         self._reconcile = reconcile
         self._workers = workers
@@ -90,20 +92,23 @@ class Loop:
         LeadershipLost
             When the right to write has run out.
         """
+        places = asyncio.Semaphore(self._workers)
         async with asyncio.TaskGroup() as group:
-            for _ in range(self._workers):
-                group.create_task(self._work())
+            while not self._closing:
+                await places.acquire()
+                key = await self._queue.get()
+                if not self._closing:
+                    group.create_task(self._work(key)).add_done_callback(lambda _: places.release())
 
-    async def _work(self) -> None:
-        while not self._closing:
-            key = await self._queue.get()
-            began = self.under_way[key] = time.monotonic()
-            try:
-                await self._pass(key)
-            finally:
-                self._queue.done(key)
-                del self.under_way[key]
-                self.durations[key.kind].observe(time.monotonic() - began)
+    async def _work(self, key: Key) -> None:
+        lane.set(key)
+        began = self.under_way[key] = time.monotonic()
+        try:
+            await self._pass(key)
+        finally:
+            self._queue.done(key)
+            del self.under_way[key]
+            self.durations[key.kind].observe(time.monotonic() - began)
 
     async def _pass(self, key: Key) -> None:
         """One pass; whatever it raises ends here, but for lost leadership and what cancels it."""

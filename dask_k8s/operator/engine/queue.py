@@ -72,8 +72,12 @@ class Queue:
         return len(self._when)
 
     def close(self) -> None:
-        """Forget all that waits, and take nothing in until it is opened: nobody works on it, and it would only grow."""
+        """Forget all keys, and take none in until it is opened: where nobody works on them, they would only grow more.
+
+        No pass may be under way; those that were cancelled before they began count as done.
+        """
         self._closed = True
+        self._processing.clear()
         for kept in (self._ready, self._turns, self._later, self._when, self._failures, self._held, self._due_since):
             kept.clear()
         self._dirty.clear()

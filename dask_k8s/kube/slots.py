@@ -1,0 +1,63 @@
+"""So many requests at a time, and a fair turn for each who asks: a thousand writes of one hold up nobody's two."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Hashable
+from contextvars import ContextVar
+from types import TracebackType
+
+lane: ContextVar[Hashable] = ContextVar("lane", default=None)
+"""On whose behalf is asked here; lanes take turns."""
+
+
+class Slots:
+    """An async context manager that is entered by so many at once.
+
+    Parameters
+    ----------
+    count
+        How many.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
+        self._turns: deque[Hashable] = deque()
+
+    async def __aenter__(self) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        mine = lane.get()
+        if mine not in self._waiting:
+            self._waiting[mine] = deque()
+            self._turns.append(mine)
+        self._waiting[mine].append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._pass_on()  # it was given to us in the moment in which we were cancelled
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        while self._turns:
+            next_lane = self._turns.popleft()
+            waiting = self._waiting[next_lane]
+            turn = waiting.popleft()
+            if waiting:
+                self._turns.append(next_lane)
+            else:
+                del self._waiting[next_lane]
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
