@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -35,5 +36,5 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
     """After everything that writes; a worker of pytest-xdist would do it while others still write."""
-    if not hasattr(config, "workerinput"):
+    if "SUDO_UID" in os.environ and not hasattr(config, "workerinput"):
         give_back(config.rootpath)
