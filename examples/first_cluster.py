@@ -58,7 +58,7 @@ def main(operator: str = "embedded") -> None:
         print(picture(coarse.compute().tolist()))
     with step("cluster.scale(4)", "Two more workers; those that are there keep what they have."):
         cluster.scale(4)
-        client.wait_for_workers(4)
+        cluster.wait_for_workers(4, timeout="2 minutes")
     print(indented(pods(cluster.name, cluster.namespace)))
     with step("The same on four workers", "Data stays on the workers; only the picture comes back."):
         field = waves().persist()
@@ -68,7 +68,10 @@ def main(operator: str = "embedded") -> None:
         client.close()
         cluster.close()
     with step("Nothing is left", "Kubernetes follows the owner references, and waits until every Pod has ended."):
-        while "No resources" not in pods(cluster.name, cluster.namespace):
+        deadline = time.monotonic() + 120
+        while "No resources" not in (left := pods(cluster.name, cluster.namespace)):
+            if time.monotonic() > deadline:
+                sys.exit(f"  ✗ After two minutes there are still:\n{indented(left)}")
             time.sleep(0.5)
 
 
