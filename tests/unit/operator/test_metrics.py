@@ -80,6 +80,7 @@ def test_names_follow_the_conventions() -> None:
 async def test_operators_of_one_process_know_nothing_of_each_other() -> None:
     """Nor does anything of theirs stand in the registry of whoever's process it is."""
     one, other = operator(), operator()
+    one.insight.queue.open()  # as one that serves has it
     one.insight.queue.add(KEY)
     assert samples(one.insight)[of("workqueue_depth")] == 1
     assert samples(other.insight)[of("workqueue_depth")] == 0
