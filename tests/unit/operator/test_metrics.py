@@ -31,7 +31,9 @@ def operator() -> Operator:
     """One that has not begun."""
     client = unasked_client()
     election = Election(client, namespace="ops", name=names.OPERATOR, identity="me")
-    return Operator(client, Scope(namespaces=("team", "other")), election, max_workers=1, timing=Timing())
+    made = Operator(client, Scope(namespaces=("team", "other")), election, max_workers=1, timing=Timing())
+    made.insight.queue.open()  # as one that serves has it
+    return made
 
 
 def samples(insight: Insight) -> Samples:
@@ -80,7 +82,6 @@ def test_names_follow_the_conventions() -> None:
 async def test_operators_of_one_process_know_nothing_of_each_other() -> None:
     """Nor does anything of theirs stand in the registry of whoever's process it is."""
     one, other = operator(), operator()
-    one.insight.queue.open()  # as one that serves has it
     one.insight.queue.add(KEY)
     assert samples(one.insight)[of("workqueue_depth")] == 1
     assert samples(other.insight)[of("workqueue_depth")] == 0
