@@ -120,14 +120,11 @@ def decide(arguments: Arguments, settings: Settings) -> Options:
     if arguments.resource_timeout is not None:
         timeout = seconds(arguments.resource_timeout, "resource_timeout")
     manifest = _manifest(arguments, settings)
-    create_mode = _member(CreateMode, arguments.create_mode or settings.create_mode, "create_mode")
-    if create_mode is CreateMode.CONNECT_ONLY and _is_random(arguments, settings):
-        raise InvalidResource("name", "has to be given with create_mode='CONNECT_ONLY': which cluster is joined?")
     return Options(
         asked=frozenset(each.name for each in fields(arguments) if getattr(arguments, each.name) is not None),
         manifest=manifest,
         namespace=arguments.namespace or manifest["metadata"].get("namespace") or settings.namespace,
-        create_mode=create_mode,
+        create_mode=_create_mode(arguments, settings),
         operator=_member(OperatorMode, arguments.operator or settings.operator, "operator"),
         shutdown_on_close=(
             settings.shutdown_on_close if arguments.shutdown_on_close is None else arguments.shutdown_on_close
@@ -241,16 +238,15 @@ def _name(arguments: Arguments, settings: Settings) -> str:
         if problem := names.problem_of_cluster_name(arguments.name):
             raise InvalidResource("name", f"{arguments.name!r} {problem}")
         return arguments.name
+    if "{uuid}" in settings.name and _create_mode(arguments, settings) is CreateMode.CONNECT_ONLY:
+        raise InvalidResource("name", "has to be given with create_mode='CONNECT_ONLY': which cluster is joined?")
     filled = settings.name.replace("{user}", _user()).replace("{uuid}", secrets.token_hex(5))
     return names.valid_cluster_name(filled)
 
 
-def _is_random(arguments: Arguments, settings: Settings) -> bool:
-    """Whether nobody has said which name it is."""
-    if arguments.name is not None or "{uuid}" not in settings.name:
-        return False
-    custom = settings.custom_cluster_spec if arguments.custom_cluster_spec is None else arguments.custom_cluster_spec
-    return custom is None or "name" not in (_loaded(custom).get("metadata") or {})
+def _create_mode(arguments: Arguments, settings: Settings) -> CreateMode:
+    mode: CreateMode = _member(CreateMode, arguments.create_mode or settings.create_mode, "create_mode")
+    return mode
 
 
 def _user() -> str:

@@ -29,7 +29,10 @@ SETTLES = 150.0
 """Seconds after the last fault within which all has to be true: a watch that fell silent is missed after 75 s, and one
 that lost an event lists again after at most 90 s."""
 
-NO_CHANGES = (LEASES, QUESTIONS, "events")
+NO_WORK = (LEASES, QUESTIONS)
+"""What is written however little there is to do."""
+
+NO_CHANGES = (*NO_WORK, "events")
 """A Lease goes on being renewed, and Events of what happened before are brought up to date a minute later."""
 
 STEADY = 5.0
@@ -153,7 +156,7 @@ class Run:
         deletions = [met for met in self._place.faults.requests if met.method == "DELETE" and "/pods/" in met.path]
         return {met.path.removeprefix("/api/v1/namespaces/").replace("/pods/", "/") for met in deletions}
 
-    def _writes(self, since: int, but: tuple[str, ...] = NO_CHANGES[:2]) -> Counter[str]:
+    def _writes(self, since: int, but: tuple[str, ...] = NO_WORK) -> Counter[str]:
         met = [
             calls.of(each.method, each.path) for each in self._place.faults.requests[since:] if each.method in WRITES
         ]

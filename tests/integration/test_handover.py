@@ -319,20 +319,25 @@ def test_a_dead_scheduler_keeps_no_worker_from_ending(alone: Processes, golden: 
         pytest.fail(f"It still runs:\n{alone.log('victim')}", pytrace=False)
 
 
+def _hands_over_to_one_that_comes_later(alone: Processes, client: Client, victim: subprocess.Popen[bytes]) -> None:
+    """It is the only one when it has to go, and its data is refused until another one joins."""
+    client.wait_for_workers(1, timeout=SECONDS)
+    futures: list[Any] = client.scatter(list(range(KEYS)), hash=False)
+    terminate(victim, through_group=False)
+    wait_for(lambda: REFUSED in alone.log("victim"), "the first refusal")
+    alone.worker("seed-cluster/worker-pod", "later")
+    victim.wait(SECONDS)
+    assert list(_workers(client)) == ["later"], f"{alone.log('victim')}\n{alone.log('later')}"
+    assert client.gather(futures) == list(range(KEYS))
+
+
 @pytest.mark.parametrize("golden", GOLDEN.values(), ids=GOLDEN)
 def test_data_waits_for_a_worker_that_can_take_it(alone: Processes, golden: str) -> None:
     """All others are gone, or full, as where one is replaced: it is asked again until somebody can take it."""
     alone.scheduler()
     victim = alone.worker(golden, "victim")
     with Client(alone.address, set_as_default=False) as client:
-        client.wait_for_workers(1, timeout=SECONDS)
-        futures: list[Any] = client.scatter(list(range(KEYS)), hash=False)
-        terminate(victim, through_group=False)
-        wait_for(lambda: REFUSED in alone.log("victim"), "the first refusal")
-        alone.worker("seed-cluster/worker-pod", "later")
-        victim.wait(SECONDS)
-        assert list(_workers(client)) == ["later"], f"{alone.log('victim')}\n{alone.log('later')}"
-        assert client.gather(futures) == list(range(KEYS))
+        _hands_over_to_one_that_comes_later(alone, client, victim)
     assert "WARNING - Data was not handed over" not in alone.log("victim")
 
 
@@ -350,11 +355,4 @@ def test_a_worker_that_has_just_joined_hands_over_too(alone: Processes, named: b
     with Client(alone.address, set_as_default=False) as client:
         (client.register_plugin if hasattr(client, "register_plugin") else client.register_worker_plugin)(Slow())
         victim = alone.worker("seed-cluster/worker-pod", "victim", named=named)
-        client.wait_for_workers(1, timeout=SECONDS)
-        futures: list[Any] = client.scatter(list(range(KEYS)), hash=False)
-        terminate(victim, through_group=False)
-        wait_for(lambda: REFUSED in alone.log("victim"), "the first refusal")
-        alone.worker("seed-cluster/worker-pod", "later")
-        victim.wait(SECONDS)
-        assert list(_workers(client)) == ["later"], f"{alone.log('victim')}\n{alone.log('later')}"
-        assert client.gather(futures) == list(range(KEYS))
+        _hands_over_to_one_that_comes_later(alone, client, victim)
