@@ -25,7 +25,7 @@ from tests.unit.given import CLUSTER, NOW, cluster_manifest, group, observed, wo
 from tests.unit.operator.conftest import OTHER, Talking, caches, talking, unasked_client
 from tests.unit.operator.plan.words import condition, retiring
 from tests.unit.operator.test_drains import ended, pod, ref, retire
-from tests.unit.scheduler.conftest import connected, located, process
+from tests.unit.scheduler.conftest import alone, connected, located, process
 
 pytestmark = pytest.mark.filterwarnings("default")  # of distributed itself, not ours
 
@@ -42,10 +42,8 @@ def housing(found: Caches, monkeypatch: pytest.MonkeyPatch, *names: str) -> None
 @pytest.fixture
 async def talk() -> AsyncIterator[Talking]:
     """An operator's drains, and a scheduler of the test's own."""
-    with process("scheduler") as running:
-        assert running.stdout is not None
-        async with connected(running.stdout.readline().strip()) as partner, talking(partner) as found:
-            yield found
+    async with alone() as partner, talking(partner) as found:
+        yield found
 
 
 async def named(talk: Talking, count: int) -> Mapping[str, str]:

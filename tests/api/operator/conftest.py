@@ -22,7 +22,7 @@ from dask_k8s.operator import Operator, Scope
 from dask_k8s.operator.engine.election import Election, Terms
 from dask_k8s.settings import Timing
 from tests.faults.proxy import Faults
-from tests.unit.scheduler.conftest import Partner, connected, located, process
+from tests.unit.scheduler.conftest import Partner, alone, located
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 DEADLINE = 20.0
@@ -249,10 +249,8 @@ def serve(world: World) -> Serve:
 @pytest.fixture
 async def scheduler() -> AsyncIterator[Partner]:
     """A scheduler of the test's own: what it is asked has effects on it."""
-    with process("scheduler") as running:
-        assert running.stdout is not None
-        async with connected(running.stdout.readline().strip()) as found:
-            yield found
+    async with alone() as found:
+        yield found
 
 
 def cluster_of(scheduler: Partner, **spec: Any) -> Json:

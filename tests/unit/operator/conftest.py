@@ -21,7 +21,7 @@ from dask_k8s.operator.schedulers import Schedulers
 from dask_k8s.scheduler.connection import Connection, connect
 from dask_k8s.settings import Timing
 from tests.unit.given import CLUSTER
-from tests.unit.scheduler.conftest import Partner, connected, located, process
+from tests.unit.scheduler.conftest import Partner, alone, located
 
 KEY = Key("DaskAutoscaler", "default", "simple")
 OTHER = Key("DaskWorkerGroup", "default", "simple-default")
@@ -125,7 +125,5 @@ async def talking(partner: Partner) -> AsyncIterator[Talking]:
 @pytest.fixture
 async def talk() -> AsyncIterator[Talking]:
     """A scheduler of the test's own."""
-    with process("scheduler") as running:
-        assert running.stdout is not None
-        async with connected(running.stdout.readline().strip()) as partner, talking(partner) as found:
-            yield found
+    async with alone() as partner, talking(partner) as found:
+        yield found

@@ -76,6 +76,15 @@ async def connected(address: str) -> AsyncIterator[Partner]:
         yield Partner(address=address, rpc=SchedulerRpc(connection), connection=connection, _scene=scene)
 
 
+@asynccontextmanager
+async def alone() -> AsyncIterator[Partner]:
+    """A scheduler of one test's own: what it is asked has effects on it."""
+    with process("scheduler") as running:
+        assert running.stdout is not None
+        async with connected(running.stdout.readline().strip()) as found:
+            yield found
+
+
 @pytest.fixture
 async def partner(scheduler: str) -> AsyncIterator[Callable[[int], Awaitable[Partner]]]:
     """Gives the scheduler so many new workers, and nothing else."""

@@ -13,7 +13,7 @@ import pytest
 from dask_k8s.errors import SchedulerSilent
 from dask_k8s.scheduler.connection import Connection, connect
 from dask_k8s.scheduler.drain import Moving
-from tests.unit.scheduler.conftest import Partner, connected, located, process
+from tests.unit.scheduler.conftest import Partner, alone, located
 from tests.unit.scheduler.drainages import EMPTY, drained
 from tests.unit.scheduler.servers import answering, serving
 
@@ -28,10 +28,8 @@ class Nobody:
 @pytest.fixture
 async def own() -> AsyncIterator[Partner]:
     """A scheduler of the test's own, whose ops it may slow down."""
-    with process("scheduler") as running:
-        assert running.stdout is not None
-        async with connected(running.stdout.readline().strip()) as found:
-            yield found
+    async with alone() as found:
+        yield found
 
 
 async def test_data_moves_for_as_long_as_it_takes(own: Partner) -> None:
