@@ -14,9 +14,9 @@ from tests.node.conftest import EXAMPLES, Kubectl
 
 
 def table(text: str) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of what ``kubectl get`` prints."""
-    header, *rows = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines()]
-    return header, rows
+    """Header and rows of what ``kubectl get`` prints: it prints neither where nothing is found."""
+    lines = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines()]
+    return (lines[0], lines[1:]) if lines else ([], [])
 
 
 def apply(kubectl: Kubectl, example: str) -> str:
