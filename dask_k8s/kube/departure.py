@@ -1,14 +1,18 @@
 """The moment in which a write leaves: whether it still may is asked then, and if it is given up, nothing stays behind.
 
 Between a decision and its bytes lie a queue, a log-in and a new connection, and a process can be stopped anywhere.
-What the kernel has taken it would go on sending after the write was given up, and after the network is back.
+What the kernel has taken it would go on sending after the write was given up, and after the network is back; so the
+kernel is told both what becomes of it when the connection is closed, and when it has to give up by itself, as for a
+process that is stopped.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -22,12 +26,19 @@ Permit = Callable[[], object]
 _DISCARD, _DELIVER = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
 """What closing a socket does with bytes that are not sent yet."""
 
+_SOONEST = 0.001
+"""Seconds: less than that is no time-out to the kernel."""
+
+_BY_DEFAULT = 0.0
+"""As the system has it: a quarter of an hour of sending again."""
+
 
 class Departure:
-    """One write on its way."""
+    """One write on its way, for so many seconds at most."""
 
-    def __init__(self, permit: Permit) -> None:
+    def __init__(self, permit: Permit, within: float) -> None:
         self._permit = permit
+        self._within = max(within, _SOONEST)
         self._transport: asyncio.Transport | None = None
 
     def leaves(self, connection: Connection) -> None:
@@ -35,10 +46,12 @@ class Departure:
         self._permit()
         self._transport = connection.transport
         self._on_close(_DISCARD)
+        self._kernel_gives_up_after(self._within)
 
     def answered(self) -> None:
         """The other side has it: the connection is one for everybody again."""
         self._on_close(_DELIVER)
+        self._kernel_gives_up_after(_BY_DEFAULT)
         self._transport = None
 
     def ends(self) -> None:
@@ -47,18 +60,31 @@ class Departure:
             self._transport.abort()
 
     def _on_close(self, what: bytes) -> None:
+        self._set(socket.SOL_SOCKET, socket.SO_LINGER, what)
+
+    def _kernel_gives_up_after(self, seconds: float) -> None:
+        if sys.platform == "linux":
+            self._set(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, math.ceil(seconds * 1000))
+
+    def _set(self, level: int, option: int, to: int | bytes) -> None:
         if self._transport is not None:
             with suppress(OSError):  # closed already
-                self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, what)
+                self._transport.get_extra_info("socket").setsockopt(level, option, to)
 
 
 _departure: ContextVar[Departure | None] = ContextVar("departure", default=None)
 
 
 @contextmanager
-def departing(permit: Permit | None) -> Iterator[Departure | None]:
-    """What is sent within it asks for this permission first; None for what everybody may send at any time."""
-    departure = None if permit is None else Departure(permit)
+def departing(permit: Permit | None, within: float) -> Iterator[Departure | None]:
+    """What is sent within it asks for this permission first; None for what everybody may send at any time.
+
+    Parameters
+    ----------
+    within
+        Seconds after which the kernel, too, sends nothing again that was not acknowledged.
+    """
+    departure = None if permit is None else Departure(permit, within)
     token = _departure.set(departure)
     try:
         yield departure

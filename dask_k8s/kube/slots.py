@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Hashable
 from contextvars import ContextVar
 from types import TracebackType
+
+from dask_k8s.kube.turns import Turns
 
 lane: ContextVar[Hashable] = ContextVar("lane", default=None)
 """On whose behalf is asked here; lanes take turns."""
@@ -23,19 +24,14 @@ class Slots:
 
     def __init__(self, count: int) -> None:
         self._free = count
-        self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
-        self._turns: deque[Hashable] = deque()
+        self._waiting = Turns[Hashable, asyncio.Future[None]]()
 
     async def __aenter__(self) -> None:
         if self._free:
             self._free -= 1
             return
         turn = asyncio.get_running_loop().create_future()
-        mine = lane.get()
-        if mine not in self._waiting:
-            self._waiting[mine] = deque()
-            self._turns.append(mine)
-        self._waiting[mine].append(turn)
+        self._waiting.add(lane.get(), turn)
         try:
             await turn
         except asyncio.CancelledError:
@@ -49,14 +45,8 @@ class Slots:
         self._pass_on()
 
     def _pass_on(self) -> None:
-        while self._turns:
-            next_lane = self._turns.popleft()
-            waiting = self._waiting[next_lane]
-            turn = waiting.popleft()
-            if waiting:
-                self._turns.append(next_lane)
-            else:
-                del self._waiting[next_lane]
+        while self._waiting:
+            turn = self._waiting.take()
             if not turn.done():
                 turn.set_result(None)
                 return

@@ -115,7 +115,8 @@ class Transport:
         """
 
         async def exchange(headers: Headers) -> bytes:
-            with departure.departing(request.permit) as departing:
+            left = deadline - asyncio.get_running_loop().time()
+            with departure.departing(request.permit, left) as departing:
                 async with self._send(request, headers, deadline) as response:
                     body = await response.read()
                 if departing is not None:

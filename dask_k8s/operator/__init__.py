@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
 import time
+from contextlib import suppress
 from types import TracebackType
 
 from dask_k8s.errors import ApiError, LeadershipLost, NoCredentials, Unreachable
@@ -47,6 +49,9 @@ FINISH = 1.0
 
 CHECK = 5.0
 """Seconds between two looks at expectations that grow old."""
+
+CONFIRM_WITHIN = 30.0
+"""Seconds for a list that confirms them: as long as a call may take."""
 
 
 class Operator:
@@ -198,8 +203,7 @@ class Operator:
     async def _look_again_after(self, informer: Informer) -> None:
         """What was planned without it may be planned otherwise with it."""
         await informer.synced.wait()
-        for key in self._controllers.all_keys():
-            self._queue.add(key)
+        self._add_all()
 
     async def _lead(self) -> None:
         """Serve while the Lease is held; without it, wait with warm caches."""
@@ -223,12 +227,11 @@ class Operator:
             self._election.fence.drop()  # else the Lease ends by itself: what is on its way may arrive before that
 
     async def _serve(self, since: float) -> None:
-        """What another one wrote last is seen before the first write: all is listed since the Lease is held."""
+        """A namespace that cannot be listed, or is gone with its RoleBinding, keeps no other one waiting."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._election.keep())
-            await self.caches.listed_since(since)
-            self._expectations.listed_all(since)
-            self._queue.open()
+            opened = [group.create_task(self._open(namespace, since)) for namespace in self.caches.namespaces]
+            await asyncio.wait(opened, return_when=asyncio.FIRST_COMPLETED)
             self.serving.set()
             logger.info("Serving", extra=self._election.about)
             group.create_task(self._schedulers.run())
@@ -237,27 +240,42 @@ class Operator:
             group.create_task(self._resync())
             group.create_task(self._check_expectations())
 
+    async def _open(self, namespace: str | None, since: float) -> None:
+        """What another one wrote last is seen before the first write: all is listed since the Lease is held."""
+        await self.caches.listed_since(since, namespace)
+        self._expectations.listed_all(since, namespace)
+        self._queue.open(namespace)
+        self._add_all()
+
+    def _add_all(self) -> None:
+        for key in self._controllers.all_keys():
+            self._queue.add(key)
+
     async def _resync(self) -> None:
         while True:
-            for key in self._controllers.all_keys():
-                self._queue.add(key)
             await asyncio.sleep(self._resync_every)
+            self._add_all()
 
     async def _check_expectations(self) -> None:
         """A write that no event has confirmed for long: a list decides, and not the passing of time."""
         caches = {cache.kind: cache for cache in (*self.caches.all(), *self.caches.optional())}
         while True:
             await asyncio.sleep(CHECK)
-            for kind in self._expectations.old():
-                await self._confirm(caches[kind])
+            for kind, moment in self._expectations.old().items():
+                await self._confirm(caches[kind], math.nextafter(moment, math.inf))
 
-    async def _confirm(self, cache: Cache) -> None:
-        began = time.monotonic()
-        for informer in cache.informers():
-            await informer.listed_since(began)
-        self._expectations.listed(cache.kind, began)
-        for key in self._controllers.all_keys():
-            self._queue.add(key)
+    async def _confirm(self, cache: Cache, since: float) -> None:
+        async with asyncio.TaskGroup() as group:
+            for informer in cache.informers():
+                group.create_task(self._confirm_by(informer, since))
+        self._add_all()
+
+    async def _confirm_by(self, informer: Informer, since: float) -> None:
+        """Within a time, since one that cannot list must not hold up the others: the next look goes on waiting."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CONFIRM_WITHIN):
+                await informer.listed_since(since)
+                self._expectations.listed(informer.resource.kind, since, informer.namespace)
 
 
 def _first(group: BaseExceptionGroup[LeadershipLost]) -> BaseException:

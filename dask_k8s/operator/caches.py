@@ -113,6 +113,10 @@ class Cache:
         """One for each namespace."""
         return iter(self._informers.values())
 
+    def informer(self, namespace: str | None) -> Informer | None:
+        """The one of a namespace that is served, None standing for all; there is none without a scope."""
+        return self._informers.get(namespace)
+
     @property
     def known(self) -> bool:
         """Whether it has been listed: before that it looks empty."""
@@ -135,6 +139,11 @@ class Cache:
 class Caches:
     """All that a pass looks at.
 
+    Attributes
+    ----------
+    namespaces
+        Those that are served, each with its own informers; None stands for all.
+
     Parameters
     ----------
     relist
@@ -142,6 +151,7 @@ class Caches:
     """
 
     def __init__(self, client: Client, scope: Scope, *, relist: float) -> None:
+        self.namespaces: tuple[str | None, ...] = scope.namespaces or (None,)
         make = partial(Cache, client, relist=relist)
         one = f"metadata.name={scope.cluster}" if scope.cluster else None
         of_cluster = f",{names.CLUSTER_NAME}={scope.cluster}" if scope.cluster else ""
@@ -199,11 +209,11 @@ class Caches:
             for informer in cache.informers():
                 await informer.synced.wait()
 
-    async def listed_since(self, moment: float) -> None:
-        """Until each has taken in a list that began after that moment of the monotonic clock."""
+    async def listed_since(self, moment: float, namespace: str | None) -> None:
+        """Until each has taken in a list of a namespace that began after that moment of the monotonic clock."""
         async with asyncio.TaskGroup() as group:
             for cache in self.all():
-                for informer in cache.informers():
+                if (informer := cache.informer(namespace)) is not None:
                     group.create_task(informer.listed_since(moment))
 
     def troubles(self) -> Iterator[str]:

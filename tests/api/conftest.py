@@ -7,7 +7,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -90,6 +90,13 @@ async def through(faults: Faults) -> AsyncIterator[Client]:
 @pytest.fixture
 async def namespace(client: Client) -> AsyncIterator[str]:
     """A namespace that no other test uses."""
+    async with own_namespace(client) as name:
+        yield name
+
+
+@asynccontextmanager
+async def own_namespace(client: Client) -> AsyncIterator[str]:
+    """A new namespace, until the block ends."""
     name = f"test-{secrets.token_hex(4)}"
     await client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     await provide_service_account(client, name)

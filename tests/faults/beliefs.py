@@ -50,14 +50,15 @@ class Beliefs:
         self.posted: dict[str, float] = {}
         self._replicas = Heard[int]()
         self._nodes = Heard[Manifest | None]()
+        self._pages: defaultdict[str, list[Any]] = defaultdict(list)
 
     def hear(self, request: web.Request, body: bytes) -> None:
         """What passes on its way to the operator."""
         if request.path.endswith("/daskworkergroups"):
-            for _, group in _items(request, body):
+            for _, group in self._items(request, body):
                 self._replicas.add(group["metadata"]["uid"], group["spec"]["worker"].get("replicas", 0))
         elif request.path.endswith("/nodes"):
-            for gone, node in _items(request, body):
+            for gone, node in self._items(request, body):
                 self._nodes.add(node["metadata"]["name"], None if gone else slim_node(node))
 
     def ask(self, request: web.Request, body: bytes) -> None:
@@ -74,11 +75,13 @@ class Beliefs:
         heard = self._nodes.acted_on(pod["spec"].get("nodeName", ""), now)
         return any(nodes.leaves(node, pod["spec"].get("tolerations") or ()) for node in heard)
 
-
-def _items(request: web.Request, body: bytes) -> Iterator[tuple[bool, Any]]:
-    """The objects of an answer to a list, or of a watch's event, and whether they are gone."""
-    content = json.loads(body)
-    if "watch" not in request.query:
-        yield from ((False, item) for item in content.get("items") or ())
-    elif content["type"] not in ("BOOKMARK", "ERROR"):
-        yield content["type"] == "DELETED", content["object"]
+    def _items(self, request: web.Request, body: bytes) -> Iterator[tuple[bool, Any]]:
+        """The objects of a list with its last page, or of a watch's event, and whether they are gone."""
+        content = json.loads(body)
+        if "watch" not in request.query:
+            pages = self._pages[request.path] if "continue" in request.query else []
+            self._pages[request.path] = pages = [*pages, *(content.get("items") or ())]
+            if not content["metadata"].get("continue"):
+                yield from ((False, item) for item in pages)
+        elif content["type"] not in ("BOOKMARK", "ERROR"):
+            yield content["type"] == "DELETED", content["object"]

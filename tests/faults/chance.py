@@ -17,6 +17,9 @@ LONGEST_DELAY = 3.0
 FREEZES = 40.0
 """Seconds that a request gets no answer: longer than anybody waits for one."""
 
+PAGE = 7
+"""Items of a list that come at once: far fewer than there are Pods."""
+
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 REASONS: Mapping[int, str] = {
@@ -58,7 +61,7 @@ class Odds:
 
 
 class Chance:
-    """Lets a proxy fail by chance while :meth:`run` runs.
+    """Lets a proxy fail by chance while :meth:`run` runs; lists come in short pages, so that one can break in between.
 
     Attributes
     ----------
@@ -74,7 +77,7 @@ class Chance:
 
     async def run(self) -> None:
         """Until it is cancelled; then all goes well again."""
-        self._faults.trouble, self._faults.lines = self._trouble, self._line
+        self._faults.trouble, self._faults.lines, self._faults.page = self._trouble, self._line, PAGE
         try:
             while True:
                 await asyncio.sleep(self._random.uniform(*self._odds.between))
@@ -84,7 +87,7 @@ class Chance:
                     self.met[name] += 1
                     breaks(watch)
         finally:
-            self._faults.trouble = self._faults.lines = None
+            self._faults.trouble = self._faults.lines = self._faults.page = None
 
     async def _trouble(self, request: web.Request) -> web.StreamResponse | None:
         if self._random.random() >= self._odds.request:
@@ -102,7 +105,7 @@ class Chance:
         elif "watch" not in request.query:
             statuses -= {409} if "continue" in request.query else {409, 410}
         for status in sorted(statuses):
-            yield str(status), _says(status)
+            yield f"{status} in a list" if "continue" in request.query else str(status), _says(status)
         yield "cut", _cut
         yield "delay", self._delay
         yield "freeze", _freeze

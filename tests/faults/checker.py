@@ -43,12 +43,14 @@ class Checker:
         Those that had them by writes that were on their way when a process was killed.
     created, gone
         Worker Pods.
+    changes
+        How often a Pod, a group or a cluster came, went or had another spec or state.
     """
 
     def __init__(self, client: Client, namespaces: tuple[str, ...], beliefs: Beliefs) -> None:
         self.surplus: list[str] = []
         self.after_a_crash: list[str] = []
-        self.created = self.gone = 0
+        self.created = self.gone = self.changes = 0
         self._client = client
         self._namespaces = namespaces
         self._beliefs = beliefs
@@ -61,6 +63,8 @@ class Checker:
         self.nodes = Informer(client, NODE)
         for informer in self.pods:
             informer.on(self._on_pod)
+        for informer in (*self.pods, *self.groups, *self.clusters):
+            informer.on(self._on_change)
 
     async def run(self) -> None:
         """Watch until it is cancelled."""
@@ -85,6 +89,9 @@ class Checker:
         """The Pods of a group that count for its replicas."""
         uid = group["metadata"]["uid"]
         return [pod for informer in self.pods for pod in informer.by(OWNER, uid) if self._counts(pod)]
+
+    def _on_change(self, old: Manifest | None, new: Manifest | None) -> None:
+        self.changes += old is None or new is None or _matters(old) != _matters(new)
 
     def _on_pod(self, old: Manifest | None, new: Manifest | None) -> None:
         pod = new or old or {}
@@ -184,6 +191,13 @@ def _lies(item: Manifest) -> Iterator[str]:
 
 def _called(item: Manifest) -> str:
     return f"{item.get('kind', 'object')} {item['metadata']['namespace']}/{item['metadata']['name']}"
+
+
+def _matters(item: Manifest) -> object:
+    """What somebody changes; the status of Dask's own kinds is the operator's answer to it."""
+    own = item.get("apiVersion") == names.API_VERSION
+    state = None if own else (item["status"].get("phase"), _ready(item))
+    return item["metadata"].get("generation"), _going(item), state
 
 
 def _owner(pod: Manifest) -> list[str]:

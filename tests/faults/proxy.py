@@ -68,6 +68,8 @@ class Faults:
         What becomes of requests.
     lines
         What becomes of the lines of watches.
+    page
+        How many items of a list the API server gives at once, however many are asked for; None leaves it to the asker.
     silent
         Whether watches stay open and tell nothing.
     frozen
@@ -85,6 +87,7 @@ class Faults:
     def __init__(self, upstream: Credentials) -> None:
         self.trouble: Trouble | None = None
         self.lines: LineTrouble | None = None
+        self.page: int | None = None
         self.silent = False
         self.requests: list[Met] = []
         self.asked: Asked = lambda request, body: None
@@ -218,7 +221,7 @@ class Faults:
         try:
             async with self._session.request(
                 request.method,
-                self._upstream.server + request.path_qs,
+                self._upstream.server + self._shortened(request),
                 data=sent or None,
                 headers={**kept, **await self._upstream.headers()},
                 timeout=aiohttp.ClientTimeout(total=None),
@@ -237,6 +240,11 @@ class Faults:
         except aiohttp.ClientConnectionError:
             abort(request)  # as the far side would see it without a proxy
             return web.Response(status=502)
+
+    def _shortened(self, request: web.Request) -> str:
+        if self.page is None or "limit" not in request.query:
+            return request.path_qs
+        return str(request.rel_url.update_query(limit=self.page))
 
     async def _pass_watch_on(self, request: web.Request, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
         response = web.StreamResponse()

@@ -38,6 +38,9 @@ NO_CHANGES = (*NO_WORK, "events")
 STEADY = 5.0
 """Seconds without a complaint after which it is as it will stay: a status may be a second behind."""
 
+MOST_REQUESTS = 6.0
+"""Requests of every kind for each change that the checker saw, those included that met a fault and came again."""
+
 LIFE = (3.0, 12.0)
 """Seconds that a process has before it is killed."""
 
@@ -137,6 +140,9 @@ class Run:
         await asyncio.sleep(self._options.quiet)
         loud = self._writes(before, but=NO_CHANGES)
         shaken = self._writes(0)
+        per_change = before / self._checker.changes
+        if per_change > MOST_REQUESTS:
+            complaints.append(f"{per_change:.1f} requests for a change, where {MOST_REQUESTS:g} are enough")
         return {
             "seed": self._options.seed,
             "complaints": [*self._checker.surplus, *complaints, *[f"written while quiet: {each}" for each in loud]],
@@ -148,6 +154,8 @@ class Run:
             "worker Pods": {"created": self._checker.created, "gone": self._checker.gone},
             "writes": sum(shaken.values()) - sum(loud.values()),
             "writes by kind": dict(shaken),
+            "requests": len(self._place.faults.requests),
+            "requests a change": round(per_change, 2),
             "deleted by the operator": sorted(self._deleted()),
         }
 

@@ -7,13 +7,16 @@ and does not show the object, says that the object is gone.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from dask_k8s.operator.engine.queue import Key
 
 OLD = 10.0
 """Seconds after which a write that no event has confirmed makes the cache list again."""
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -119,16 +122,22 @@ class Expectations:
         """Whether this object was deleted, though a cache still shows it as staying."""
         return uid in self._deletions.get(key, {})
 
-    def listed(self, kind: str, began: float) -> None:
-        """A list that began at that time was taken in: what it did not show is not there any more."""
-        for key, creations in tuple(self._creations.items()):
+    def listed(self, kind: str, began: float, namespace: str | None) -> None:
+        """A list that began at that time was taken in: what it did not show is not there any more.
+
+        Parameters
+        ----------
+        namespace
+            What was listed; None for all.
+        """
+        for key, creations in _in(namespace, self._creations):
             for creation in tuple(creations.values()):
                 if creation.kind == kind and creation.answered is not None and creation.answered < began:
                     self._drop_creation(key, kind, creation.name)
-        for marks in self._marks.values() if kind == "Pod" else ():
+        for _, marks in _in(namespace, self._marks) if kind == "Pod" else ():
             for uid in [uid for uid, mark in marks.items() if mark.answered < began]:
                 del marks[uid]
-        for key, deletions in tuple(self._deletions.items()):
+        for key, deletions in _in(namespace, self._deletions):
             for deletion in tuple(deletions.values()):
                 if deletion.kind == kind and deletion.answered < began:
                     self.seen_leaving(key, deletion.uid)
@@ -155,10 +164,10 @@ class Expectations:
             "mark": sum(map(len, self._marks.values())),
         }
 
-    def listed_all(self, began: float) -> None:
-        """Every cache was listed anew, as on taking over: another one may have written since."""
+    def listed_all(self, began: float, namespace: str | None) -> None:
+        """Every cache of a namespace was listed anew, as on taking over: another one may have written since."""
         for kind in {"Pod", *(each.kind for group in self._creations.values() for each in group.values())}:
-            self.listed(kind, began)
+            self.listed(kind, began, namespace)
 
     def forget(self, key: Key) -> None:
         """The key's object is gone."""
@@ -171,3 +180,8 @@ class Expectations:
             creations.pop((kind, name), None)
             if not creations:
                 del self._creations[key]
+
+
+def _in(namespace: str | None, by_key: Mapping[Key, T]) -> list[tuple[Key, T]]:
+    """What is kept for the keys of a namespace, None standing for all: a list, since it may change meanwhile."""
+    return [(key, kept) for key, kept in by_key.items() if namespace in (None, key.namespace)]

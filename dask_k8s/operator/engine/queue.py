@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
-from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+from dask_k8s.kube.turns import Turns
 from dask_k8s.operator.engine.histogram import Histogram
 
 FIRST_BACKOFF = 0.05
@@ -47,8 +47,7 @@ class Queue:
     def __init__(self, clock: Callable[[], float] | None = None, jitter: Callable[[], float] = random.random) -> None:
         self._clock = clock or (lambda: asyncio.get_running_loop().time())
         self._jitter = jitter
-        self._ready: dict[str, deque[Key]] = {}
-        self._turns: deque[str] = deque()
+        self._ready = Turns[str, Key]()
         self._dirty: set[Key] = set()
         self._processing: set[Key] = set()
         self._later: list[tuple[float, Key]] = []
@@ -57,14 +56,14 @@ class Queue:
         self._held: dict[Key, float] = {}
         self._due_since: dict[Key, float] = {}
         self._wake = asyncio.Event()
-        self._closed = False
+        self._open: set[str | None] = {None}
         self.adds = 0
         self.retries = 0
         self.waited = Histogram()
 
     def __len__(self) -> int:
         """How many keys are due."""
-        return sum(map(len, self._ready.values()))
+        return len(self._ready)
 
     @property
     def put_off(self) -> int:
@@ -76,19 +75,18 @@ class Queue:
 
         No pass may be under way; those that were cancelled before they began count as done.
         """
-        self._closed = True
+        self._open.clear()
         self._processing.clear()
-        for kept in (self._ready, self._turns, self._later, self._when, self._failures, self._held, self._due_since):
+        for kept in (self._ready, self._later, self._when, self._failures, self._held, self._due_since, self._dirty):
             kept.clear()
-        self._dirty.clear()
 
-    def open(self) -> None:
-        """Take keys in again; whoever opens it adds all that there is."""
-        self._closed = False
+    def open(self, namespace: str | None = None) -> None:
+        """Take the keys of a namespace in again, None standing for all; whoever opens it adds all that there is."""
+        self._open.add(namespace)
 
     def add(self, key: Key) -> None:
         """The key is due now."""
-        if key in self._dirty or self._closed:
+        if key in self._dirty or not self._takes(key):
             return
         self._dirty.add(key)
         self.adds += 1
@@ -97,7 +95,7 @@ class Queue:
 
     def add_after(self, key: Key, delay: float) -> None:
         """The key is due in so many seconds, or earlier where it was put off for less."""
-        if delay <= 0 or self._closed:
+        if delay <= 0 or not self._takes(key):
             self.add(key)
             return
         due = self._clock() + delay
@@ -142,7 +140,7 @@ class Queue:
         """The next key that is due; it is being processed until :meth:`done`."""
         while True:
             self._promote()
-            if self._turns:
+            if self._ready:
                 return self._take()
             self._wake.clear()
             await self._sleep()
@@ -153,28 +151,21 @@ class Queue:
         if key in self._dirty:
             self._enqueue(key)
 
+    def _takes(self, key: Key) -> bool:
+        return None in self._open or key.namespace in self._open
+
     def _enqueue(self, key: Key) -> None:
         if self._held.get(key, float("-inf")) > (now := self._clock()):
             self._dirty.discard(key)
             self.add_after(key, self._held[key] - now)
             return
         self._held.pop(key, None)
-        waiting = self._ready.get(key.namespace)
-        if waiting is None:
-            waiting = self._ready[key.namespace] = deque()
-            self._turns.append(key.namespace)
-        waiting.append(key)
+        self._ready.add(key.namespace, key)
         self._due_since[key] = now
         self._wake.set()
 
     def _take(self) -> Key:
-        namespace = self._turns.popleft()
-        waiting = self._ready[namespace]
-        key = waiting.popleft()
-        if waiting:
-            self._turns.append(namespace)
-        else:
-            del self._ready[namespace]
+        key = self._ready.take()
         self._processing.add(key)
         self._dirty.discard(key)
         self.waited.observe(self._clock() - self._due_since.pop(key))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import socket
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 from aiohttp import web
@@ -13,6 +15,7 @@ from aiohttp import web
 from dask_k8s.errors import LeadershipLost, Missing, Unreachable
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube.client import Client
+from dask_k8s.kube.credentials import Credentials
 from dask_k8s.kube.resources import Resource
 from tests.faults.proxy import Faults
 
@@ -87,32 +90,62 @@ async def test_a_write_that_needs_a_new_log_in_is_asked_again(faults: Faults, na
     assert len(faults.requests) == 1
 
 
-@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "as ever"])
-async def test_what_was_given_up_does_not_arrive_when_the_network_is_back(faults: Faults, *, guarded: bool) -> None:
-    """A server that reads again after the write was given up gets the end of the connection, and not the rest."""
-    size = 400_000
+GUARDED = pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "as ever"])
+SIZE = 400_000
+
+
+@contextmanager
+def slow_to_read() -> Iterator[socket.socket]:
+    """A server that takes connections, and of what is sent a few kilobytes."""
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         listening.bind(("127.0.0.1", 0))
         listening.listen()
-        listening.setblocking(False)
-        host, port = listening.getsockname()
-        stuck = dataclasses.replace(faults.credentials(), server=f"http://{host}:{port}")
-        async with Client(stuck) as client:
+        yield listening
+
+
+def led_to(listening: socket.socket, faults: Faults) -> Credentials:
+    host, port = listening.getsockname()
+    return dataclasses.replace(faults.credentials(), server=f"http://{host}:{port}")
+
+
+@GUARDED
+async def test_what_was_given_up_does_not_arrive_when_the_network_is_back(faults: Faults, *, guarded: bool) -> None:
+    """A server that reads again after the write was given up gets the end of the connection, and not the rest."""
+    with slow_to_read() as listening:
+        async with Client(led_to(listening, faults)) as client:
             sender = client.guarded(lambda: None) if guarded else client
             with pytest.raises(Unreachable):
-                await sender.create(config_map("a", size=size), timeout=0.5)
-        accepted, _ = await asyncio.get_running_loop().sock_accept(listening)
-        with accepted:
-            received = await _rest_of(accepted)
-    assert (received > size) is not guarded
+                await sender.create(config_map("a", size=SIZE), timeout=0.5)
+        assert (_received(listening) > SIZE) is not guarded
 
 
-async def _rest_of(connection: socket.socket) -> int:
-    """How many bytes still come."""
-    loop, received = asyncio.get_running_loop(), 0
-    with suppress(ConnectionResetError):
-        while piece := await loop.sock_recv(connection, 65536):
+@GUARDED
+async def test_nor_does_it_where_the_process_was_stopped_meanwhile(faults: Faults, *, guarded: bool) -> None:
+    """Nobody is there to give it up but the kernel: the loop stands still from before its end until all is read."""
+    with slow_to_read() as listening:
+        async with Client(led_to(listening, faults)) as client:
+            sender = client.guarded(lambda: None) if guarded else client
+            writing = asyncio.create_task(_given_up(sender))
+            await asyncio.sleep(0.3)  # the kernel has taken it by now
+            time.sleep(1.5)  # noqa: ASYNC251 - as while it is stopped
+            received = _received(listening)
+            await writing
+    assert (received > SIZE) is not guarded
+
+
+async def _given_up(client: Client) -> None:
+    with pytest.raises(Unreachable):
+        await client.create(config_map("a", size=SIZE), timeout=0.6)
+
+
+def _received(listening: socket.socket) -> int:
+    """How many bytes of the connection that waits there can still be had."""
+    accepted, _ = listening.accept()
+    accepted.settimeout(1.0)
+    received = 0
+    with accepted, suppress(ConnectionResetError, TimeoutError):
+        while piece := accepted.recv(65536):
             received += len(piece)
     return received
 
@@ -123,3 +156,4 @@ async def test_a_connection_that_was_answered_is_one_for_everybody(faults: Fault
         await client.guarded(lambda: None).create(config_map("a", namespace))
         (kept,) = client._transport._sockets._open()
         assert kept.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == bytes(8)
+        assert kept.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -217,7 +217,7 @@ def world(client: Client, namespace: str, crds: None) -> World:
 
 @pytest.fixture
 def serve(world: World) -> Serve:
-    """Starts an operator for the test's namespace."""
+    """Starts an operator for the test's namespace, and for others also."""
 
     @asynccontextmanager
     async def start(
@@ -227,6 +227,7 @@ def serve(world: World) -> Serve:
         cluster: str | None = None,
         duration: float = 5.0,
         client: Client = world.client,
+        also: tuple[str, ...] = (),
     ) -> AsyncIterator[Operator]:
         election = Election(
             client,
@@ -237,7 +238,7 @@ def serve(world: World) -> Serve:
             labels={names.LEASE_FOR: cluster} if cluster else None,
             final=names.DEPLOYED if cluster else None,
         )
-        scope = Scope(namespaces=(world.namespace,), cluster=cluster)
+        scope = Scope(namespaces=(world.namespace, *also), cluster=cluster)
         async with Operator(client, scope, election, me=me, inside=True, max_workers=20, timing=A_TENTH) as operator:
             async with asyncio.timeout(DEADLINE):
                 await operator.serving.wait()
@@ -264,6 +265,11 @@ def cluster_of(scheduler: Partner, **spec: Any) -> Json:
 def without(plural: str) -> Callable[[web.Request, bytes], list[bytes]]:
     """Passes on what watches tell, but for those of one kind."""
     return lambda request, line: [] if request.path.endswith(plural) else [line]
+
+
+async def is_missed(troubles: Iterable[str]) -> bool:
+    """Whether a kind is known not to be served."""
+    return any("is its CRD installed?" in trouble for trouble in troubles)
 
 
 async def quiet(faults: Faults, seconds: float = 2.0) -> None:

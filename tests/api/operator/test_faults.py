@@ -9,7 +9,6 @@ import asyncio
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -18,8 +17,9 @@ from aiohttp import web
 from dask_k8s import names
 from dask_k8s.kube import calls
 from dask_k8s.kube.client import Client
-from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, LEASE, NAMESPACE
-from tests.api.operator.conftest import Serve, World, quiet, seed_cluster, without
+from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, LEASE, NAMESPACE, POD
+from tests.api.conftest import own_namespace
+from tests.api.operator.conftest import Serve, World, is_missed, quiet, seed_cluster, without
 from tests.faults.proxy import Faults, Met, first, only, says
 
 
@@ -179,6 +179,56 @@ async def test_a_namespace_that_goes_is_left_alone(world: World, serve: Serve, f
         assert made(faults) - before <= 2
 
 
+async def test_a_namespace_that_cannot_be_listed_keeps_no_other_waiting(
+    world: World, serve: Serve, faults: Faults, through: Client
+) -> None:
+    """It may be gone with its RoleBinding: the others are served all the same, and it is once it can be listed."""
+    async with own_namespace(world.client) as name:
+        other = World(world.client, name)
+        forbids = says(403, json.dumps(FORBIDDEN).encode(), times=10**6)
+        faults.trouble = only(lambda request: f"/namespaces/{name}/" in request.path, forbids)
+        async with serve(client=through, also=(name,)):
+            for each in (world, other):
+                await each.make(seed_cluster())
+            await world.workers(2)
+            # A list decides here what no event confirms, and the other namespace's lists are waited for in vain.
+            faults.lines = without("/pods")
+            await world.scale(3)
+            await world.until(lambda: tells(world, 3), "a list has found it", within=60)
+            assert await other.pods("scheduler") == []
+            faults.lines = faults.trouble = None
+            await other.workers(2)
+
+
+FORBIDDEN = {"kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden", "message": "no RoleBinding"}
+
+
+async def test_pods_that_stay_terminating_hold_nothing_up(
+    world: World, serve: Serve, faults: Faults, through: Client
+) -> None:
+    """As on a node that is gone: a worker is replaced, a deleted cluster's rest is asked to go once, and left alone."""
+    async with serve(client=through):
+        manifest = seed_cluster()
+        manifest["spec"]["worker"]["spec"]["nodeName"] = "gone"
+        await world.make(manifest)
+        stuck = (await world.workers(2))[0]["metadata"]["name"]
+        await world.client.delete(POD, world.namespace, stuck)
+        await world.until(lambda: new_workers(world, stuck), "another one in its place")
+        assert "deletionTimestamp" in (await world.client.get(POD, world.namespace, stuck))["metadata"]
+        await world.condition("Progressing", status="True", reason="Starting", group="simple-default")
+        await world.client.delete(DASK_CLUSTER, world.namespace, "simple")
+        await world.client.delete(DASK_WORKER_GROUP, world.namespace, "simple-default")  # nobody collects garbage here
+        await world.workers(0)
+        await quiet(faults, 3.0)
+        deletions = Counter(met.path for met in faults.requests if met.method == "DELETE" and "/pods/" in met.path)
+        assert set(deletions.values()) == {1}
+
+
+async def new_workers(world: World, stuck: str) -> bool:
+    there = [pod["metadata"]["name"] for pod in await world.pods()]
+    return len(there) == 2 and stuck not in there
+
+
 async def test_a_cluster_that_waits_for_its_children_gets_no_new_ones(
     world: World, serve: Serve, faults: Faults, through: Client
 ) -> None:
@@ -237,10 +287,6 @@ async def test_kinds_that_were_removed_and_come_back_are_served_again(
         faults.trouble = None
         await world.scale(3)
         await world.workers(3)
-
-
-async def is_missed(troubles: Iterable[str]) -> bool:
-    return any("is its CRD installed?" in trouble for trouble in troubles)
 
 
 async def test_who_ends_with_writes_on_their_way_keeps_the_lease_for_them(

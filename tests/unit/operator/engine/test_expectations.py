@@ -96,7 +96,7 @@ def test_only_a_list_that_began_later_says_that_it_is_not_there(
     expectations.creating(GROUP, "Pod", "w")
     expectations.created(GROUP, "Pod", "w")
     expectations.deleted(GROUP, "Pod", "uid")
-    expectations.listed("Pod", began)
+    expectations.listed("Pod", began, None)
     assert names(expectations) == ([] if gone else ["w"])
     assert expectations.leaving(GROUP, "uid") is not gone
 
@@ -108,11 +108,25 @@ def test_a_list_says_nothing_about_what_has_no_answer_or_is_of_another_kind(
     expectations.creating(GROUP, "Pod", "in flight")
     expectations.creating(GROUP, "Pod", "in doubt")
     expectations.doubted(GROUP, "Pod", "in doubt")
-    expectations.listed("Pod", clock.now + 1000)
+    expectations.listed("Pod", clock.now + 1000, None)
     expectations.creating(GROUP, "Pod", "answered")
     expectations.created(GROUP, "Pod", "answered")
-    expectations.listed("Service", clock.now + 1000)
+    expectations.listed("Service", clock.now + 1000, None)
     assert names(expectations) == ["in flight", "in doubt", "answered"]
+
+
+def test_a_list_of_one_namespace_says_nothing_about_another(expectations: Expectations, clock: Clock) -> None:
+    """Each namespace that is served has lists of its own."""
+    elsewhere = Key("DaskWorkerGroup", "elsewhere", "g")
+    for key in (GROUP, elsewhere):
+        expectations.creating(key, "Pod", "w")
+        expectations.created(key, "Pod", "w")
+        expectations.deleted(key, "Pod", f"uid {key.namespace}")
+        expectations.marked(key, "u", "noon")
+    expectations.listed_all(clock.now + 1, "elsewhere")
+    assert (names(expectations), names(expectations, elsewhere)) == (["w"], [])
+    assert (expectations.leaving(GROUP, "uid n"), expectations.leaving(elsewhere, "uid elsewhere")) == (True, False)
+    assert (expectations.mark(GROUP, "u", None), expectations.mark(elsewhere, "u", None)) == ("noon", None)
 
 
 def test_what_is_old_asks_for_a_list_and_stays(expectations: Expectations, clock: Clock) -> None:
@@ -157,8 +171,8 @@ def test_a_mark_that_no_event_confirms_is_settled_by_a_list(expectations: Expect
     expectations.marked(GROUP, "u", "noon")
     clock.now += OLD + 1
     assert expectations.old() == {"Pod": 100.0}
-    expectations.listed_all(100.0)
+    expectations.listed_all(100.0, None)
     assert expectations.mark(GROUP, "u", "evening") == "noon"
-    expectations.listed_all(clock.now)
+    expectations.listed_all(clock.now, None)
     assert expectations.mark(GROUP, "u", "evening") == "evening"
     assert expectations.old() == {}

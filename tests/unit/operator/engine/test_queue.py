@@ -335,6 +335,25 @@ def test_a_queue_that_is_closed_keeps_nothing() -> None:
     virtual_time.run(main())
 
 
+def test_a_namespace_is_opened_for_itself() -> None:
+    """The keys of another one are not taken in, neither now nor later."""
+
+    async def main() -> None:
+        queue, elsewhere = Queue(), Key("kind", "elsewhere", "a")
+        queue.close()
+        queue.open(A.namespace)
+        queue.add_after(elsewhere, 1)
+        queue.add(elsewhere)
+        queue.add(A)
+        await asyncio.sleep(5)
+        assert await due(queue) == [A]
+        queue.open()
+        queue.add(elsewhere)
+        assert await due(queue) == [elsewhere]
+
+    virtual_time.run(main())
+
+
 def test_a_busy_server_is_given_the_time_that_it_asked_for() -> None:
     """And not all keys come back to it in the same moment."""
 
