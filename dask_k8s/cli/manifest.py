@@ -140,6 +140,15 @@ def _pod(image: str) -> Manifest:
     return {
         "serviceAccountName": names.OPERATOR,
         "terminationGracePeriodSeconds": 30,
+        # A standby beside its leader would go with the same node.
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": SELECTOR},
+            }
+        ],
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": _NOBODY,

@@ -17,7 +17,7 @@ from dask_k8s.cluster import groups
 from dask_k8s.cluster.groups import Order
 from dask_k8s.cluster.options import checked_n_workers
 from dask_k8s.cluster.progress import Progress
-from dask_k8s.errors import AlreadyExists, Conflict, Forbidden, InvalidResource, Missing
+from dask_k8s.errors import AlreadyExists, Conflict, Forbidden, InvalidResource, Missing, Unavailable, Unreachable
 from dask_k8s.kinds.autoscaler import seniority
 from dask_k8s.kinds.cluster import Cluster
 from dask_k8s.kinds.value import Manifest
@@ -163,9 +163,15 @@ class Scaling:
                 there = await self._client.get(DASK_WORKER_GROUP, self._namespace, meta["name"])
             except Missing:
                 return
+            except (Unavailable, Unreachable) as error:
+                progress.tell(str(error))
+                await asyncio.sleep(LOOK_AT_GROUP)
+                continue
             status = there.get("status") or {}
             if there["metadata"]["uid"] != meta["uid"]:
                 return
+            if there["spec"]["worker"].get("replicas"):
+                raise Conflict(409, "Scaled", f"{meta['name']} is not deleted: somebody has asked for workers again.")
             if status.get("observedGeneration", 0) >= meta["generation"]:
                 if not status.get("replicas"):
                     return

@@ -11,6 +11,8 @@ from dask_k8s.kinds.value import Manifest
 from dask_k8s.manifests import container
 from dask_k8s.manifests.pod import pod
 
+LAST_PORT = 65_535
+
 
 def scheduler_pod(cluster: Cluster) -> dict[str, Any]:
     """The Pod of a cluster's scheduler, as it is POSTed."""
@@ -39,11 +41,11 @@ def dashboard_port(scheduler_spec: Manifest) -> int:
 
 
 def _port(spec: Manifest, wanted: tuple[str, ...], default: int) -> int:
-    """Total: what is no port is left for the API server to refuse."""
+    """Total: what is no port is left for the API server to refuse, and nobody listens there."""
     lists = [each.get("ports") for each in spec["containers"]]
     ports = [port for ports in lists if isinstance(ports, list) for port in ports if isinstance(port, Mapping)]
     numbers = (port.get("containerPort") for port in ports if port.get("name") in wanted)
-    return next((number for number in numbers if isinstance(number, int)), default)
+    return next((number for number in numbers if isinstance(number, int) and 0 < number <= LAST_PORT), default)
 
 
 def _started(each: Manifest) -> dict[str, Any]:

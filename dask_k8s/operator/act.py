@@ -99,6 +99,7 @@ class Hands:
         """One deed; whether it went through. What the API server refuses for good is remembered, and does not raise."""
         if self._refusals.waits(key, action):
             return False
+        done = True
         try:
             match action:
                 case Create():
@@ -106,7 +107,7 @@ class Hands:
                 case Patch():
                     await self._patch(key, action.target, action.patch)
                 case Delete():
-                    await self._delete(key, action.target, action.grace)
+                    done = await self._delete(key, action.target, action.grace)
                 case Retire():
                     self._drains.begin(key, action)
                 case Clear():
@@ -119,7 +120,8 @@ class Hands:
             self._refusals.refused(key, action, error.reason or type(error).__name__, error.message)
             return False
         self._refusals.succeeded(key, action)
-        self._deeds.done(key, action)
+        if done:
+            self._deeds.done(key, action)
         return True
 
     async def _create(self, key: Key, manifest: Manifest) -> None:

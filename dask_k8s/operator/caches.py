@@ -27,6 +27,7 @@ from dask_k8s.kube.resources import (
     Resource,
 )
 from dask_k8s.manifests import worker
+from dask_k8s.manifests.scheduler import comm_port
 
 Handler = Callable[[Manifest | None, Manifest | None], None]
 
@@ -223,7 +224,7 @@ class Caches:
 
 
 def slim_pod(pod: Manifest) -> Manifest:
-    """What plans and the diagnosis read of a Pod: a tenth of it; of its commands, whether its workers bear its name."""
+    """What plans and the diagnosis read of a Pod: a tenth of it."""
     meta, status = pod["metadata"], pod.get("status") or {}
     annotations = meta.get("annotations") or {}
     return {
@@ -233,7 +234,7 @@ def slim_pod(pod: Manifest) -> Manifest:
         },
         "spec": {
             **_picked(pod.get("spec") or {}, ("nodeName", "restartPolicy", "tolerations")),
-            "namesWorkers": worker.bears_its_name(pod),
+            **_by_component(pod),
             "containers": [each["name"] for each in (pod.get("spec") or {}).get("containers") or ()],
         },
         "status": {
@@ -243,6 +244,13 @@ def slim_pod(pod: Manifest) -> Manifest:
             "containerStatuses": [_picked(each, _CONTAINER) for each in status.get("containerStatuses") or ()],
         },
     }
+
+
+def _by_component(pod: Manifest) -> dict[str, Any]:
+    """Where a scheduler listens, whatever its cluster's spec says by now; whether a worker bears its Pod's name."""
+    if (pod["metadata"].get("labels") or {}).get(names.COMPONENT) == names.Component.SCHEDULER:
+        return {"commPort": comm_port(pod["spec"])}
+    return {"namesWorkers": worker.bears_its_name(pod)}
 
 
 def slim_service(service: Manifest) -> Manifest:

@@ -15,6 +15,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from dask_k8s import names
 from dask_k8s.errors import SchedulerError
 from dask_k8s.kinds.value import Manifest, Ref
 from dask_k8s.kube.about import about_object
@@ -27,6 +28,7 @@ from dask_k8s.operator.observed import Drain, Drained
 from dask_k8s.operator.pods import restart_count
 from dask_k8s.operator.reach import Reaches, pause
 from dask_k8s.scheduler import drain
+from dask_k8s.scheduler.connection import plain
 from dask_k8s.scheduler.facts import Key as Task
 from dask_k8s.scheduler.lines import Lines
 from dask_k8s.scheduler.rpc import SchedulerRpc
@@ -81,10 +83,14 @@ class _Drain:
     before: Drained | None = None
 
     def holds(self, restarts: int, now: float) -> bool:
-        """Whether what became of it is still so: a container that was started again is another worker."""
+        """Whether what became of it is still so: a container that was started again is another worker.
+
+        That it was may not be seen yet, where the deletion meets a fault. But to start and to join takes longer than
+        this holds, so it is asked again.
+        """
         match self.told.state:
             case Drain.EMPTY:
-                return restarts == self.restarts
+                return restarts == self.restarts and now - self.since <= ABSENCE
             case Drain.ABSENT:
                 return now - self.since <= ABSENCE
             case _:
@@ -144,6 +150,7 @@ class Drains:
         self.ended: Counter[Drain] = Counter()
         caches.pods.on(self._on_pod)
         caches.clusters.on(self._on_cluster)
+        caches.groups.on(self._on_group)
 
     async def run(self) -> None:
         """Hold drains until it is cancelled; what was begun is forgotten then, and marks are in the API."""
@@ -155,9 +162,11 @@ class Drains:
 
     def begin(self, key: Key, retire: Retire) -> None:
         """Begin to drain workers; none of them twice at a time."""
-        if not self._background.held:
+        of = retire.cluster
+        there = self._caches.clusters.get(of.namespace, of.name)
+        if not self._background.held or there is None or there["metadata"]["uid"] != of.uid:
             return
-        cluster = self._cluster(retire.cluster)
+        cluster = self._cluster(of)
         for pod in retire.workers:
             uid = pod.uid or ""
             if uid and self.of(pod) is None:
@@ -167,7 +176,7 @@ class Drains:
                     key=key,
                     until=retire.until,
                     restarts=self._restarts(pod),
-                    told=Drained(state=Drain.UNDER_WAY, moved=datetime.now(UTC)),
+                    told=Drained(state=Drain.UNDER_WAY),
                     before=self.refused(pod),
                 )
                 self._refused.pop(uid, None)
@@ -205,7 +214,7 @@ class Drains:
 
     def stranded(self, key: Key) -> tuple[str, ...]:
         """Tasks that may run on workers alone that have left a group."""
-        return tuple(sorted(map(str, self._stranded.get(key, ()))))
+        return tuple(sorted(plain(str(task)) for task in self._stranded.get(key, ())))
 
     async def _work(self, cluster: _Cluster) -> None:
         """Drain what waits, and what comes to wait meanwhile."""
@@ -253,6 +262,8 @@ class Drains:
             @asynccontextmanager
             async def own() -> AsyncIterator[SchedulerRpc]:
                 async with cluster.lines.own() as line:
+                    for each in by_uid.values():
+                        self._begins(each)
                     yield SchedulerRpc(line, permit=self._permit)
 
             drainage = drain.Drainage(rpc, own, moving)
@@ -296,6 +307,11 @@ class Drains:
             cluster.stranded.discard(key)
         if still != before:
             self._wake(key)
+
+    def _begins(self, each: _Drain) -> None:
+        """It has waited for its turn until now, where others moved data: nobody may say that its own stood still."""
+        if each.told.state is Drain.UNDER_WAY and each.told.moved is None:
+            self._tell(each, replace(each.told, moved=datetime.now(UTC)))
 
     def _moving(self, each: _Drain, workers: frozenset[str], at: drain.Moving) -> None:
         if each.told.state is Drain.UNDER_WAY:
@@ -350,6 +366,13 @@ class Drains:
             cluster = self._clusters.pop(old["metadata"]["uid"], None)
             if cluster is not None:
                 self._end(cluster)
+
+    def _on_group(self, old: Manifest | None, new: Manifest | None) -> None:
+        if new is None and old is not None:
+            key = Key(names.WORKER_GROUP, old["metadata"]["namespace"], old["metadata"]["name"])
+            self._stranded.pop(key, None)
+            for cluster in self._clusters.values():
+                cluster.stranded.discard(key)
 
     def _end(self, cluster: _Cluster) -> None:
         for task in (*cluster.tasks, *([cluster.watching] if cluster.watching else [])):

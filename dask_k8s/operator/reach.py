@@ -9,13 +9,11 @@ import logging
 from typing import Protocol
 
 from dask_k8s import names
-from dask_k8s.errors import ApiError, InvalidResource, NoCredentials, SchedulerError, SchedulerSilent, Unreachable
-from dask_k8s.kinds.cluster import Cluster
+from dask_k8s.errors import ApiError, NoCredentials, SchedulerError, SchedulerSilent, Unreachable
 from dask_k8s.kinds.value import Manifest, Ref
 from dask_k8s.kube.about import about_object
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.portforward import open_stream
-from dask_k8s.manifests.scheduler import comm_port
 from dask_k8s.operator.caches import Caches
 from dask_k8s.scheduler.connection import Connection, connect
 from dask_k8s.scheduler.verified import connect_verified
@@ -25,7 +23,11 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE = 0.5
 
 DIRECT_TIMEOUT = 1.5
-"""Seconds for a connection inside the cluster network; from outside nobody answers, or somebody else."""
+"""Seconds for a connection where nobody knows yet whether this process stands inside the cluster network: from outside
+nobody answers, or somebody else."""
+
+INSIDE_TIMEOUT = 5.0
+"""Seconds for a connection inside it: a scheduler whose loop is held up by a large graph is slow, and not silent."""
 
 
 def pause(failures: int, longest: float) -> float:
@@ -55,6 +57,7 @@ class Reach:
         self._caches = caches
         self._inside = inside
         self._outside = False
+        self._answered = False  # once one has, the next that does not is busy, and this process not outside
 
     async def connect(self, cluster: Ref) -> Connection:
         """A connection to a cluster's scheduler, its handshake done.
@@ -66,22 +69,26 @@ class Reach:
         SchedulerRefused
             Where it answers beyond bounds.
         """
-        pod, port = self._locate(cluster)
+        pod = self._locate(cluster)
+        ip, port = pod["status"]["podIP"], pod["spec"]["commPort"]
+        if self._inside:
+            return await connect(ip, port, timeout=INSIDE_TIMEOUT)
         if self._outside:
             return await self._forwarded(pod, port)
-        ip = pod["status"]["podIP"]
-        if self._inside:
-            return await connect(ip, port, timeout=DIRECT_TIMEOUT)
         try:
-            return await connect_verified(ip, port, ip=ip, timeout=DIRECT_TIMEOUT)
+            connection = await connect_verified(ip, port, ip=ip, timeout=DIRECT_TIMEOUT)
         except SchedulerError:
             extra = about_object(cluster)
             logger.debug(
                 "The scheduler of %s/%s does not answer at %s", cluster.namespace, cluster.name, ip, extra=extra
             )
+        else:
+            self._answered = True
+            return connection
         connection = await self._forwarded(pod, port)
-        self._outside = True
-        logger.info("Schedulers are reached through port-forwards: this process stands outside the cluster network")
+        if not self._answered:
+            self._outside = True
+            logger.info("Schedulers are reached through port-forwards: this process stands outside the cluster network")
         return connection
 
     async def _forwarded(self, pod: Manifest, port: int) -> Connection:
@@ -93,12 +100,8 @@ class Reach:
         except (ApiError, Unreachable, NoCredentials) as error:
             raise SchedulerSilent(f"No port-forward to {meta['name']}: {error}") from error
 
-    def _locate(self, cluster: Ref) -> tuple[Manifest, int]:
+    def _locate(self, cluster: Ref) -> Manifest:
         pod = self._caches.pods.get(cluster.namespace, names.scheduler_pod(cluster.name))
-        manifest = self._caches.clusters.get(cluster.namespace, cluster.name)
-        if pod is None or manifest is None or not pod["status"].get("podIP"):
+        if pod is None or not pod["status"].get("podIP") or "commPort" not in pod["spec"]:
             raise SchedulerSilent("The scheduler's Pod has no address yet.")
-        try:
-            return pod, comm_port(Cluster.from_manifest(manifest).spec.scheduler.template.spec)
-        except InvalidResource as error:
-            raise SchedulerSilent(str(error)) from error
+        return pod

@@ -86,7 +86,7 @@ class Connection:
         async with self._turn, self._whole(op, self._limits.seconds if within is None else within):
             answer = await self._exchange({"op": op, "reply": True, **arguments})
         if isinstance(answer, dict) and answer.get("status") in ("error", "uncaught-error"):
-            raise SchedulerRefused(_text(f"{op}: {answer.get('exception_text') or answer.get('text') or 'an error'}"))
+            raise SchedulerRefused(plain(f"{op}: {answer.get('exception_text') or answer.get('text') or 'an error'}"))
         return answer
 
     async def aclose(self) -> None:
@@ -121,7 +121,7 @@ class Connection:
                 case TimeoutError():
                     raise SchedulerSilent(f"{what}: no whole answer within {seconds:g} s") from error
                 case SchedulerError():
-                    raise type(error)(_text(f"{what}: {error}")) from error
+                    raise type(error)(plain(f"{what}: {error}")) from error
                 case OSError() | DaskK8sError():
                     raise SchedulerSilent(f"{what}: the connection to the scheduler broke: {reason(error)}") from error
             raise
@@ -163,7 +163,7 @@ async def connect(
         raise SchedulerSilent(f"No scheduler answered at {host}:{port} within {timeout:g} s") from error
     except SchedulerError:
         raise
-    except OSError as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # the last two: of what is no port, or no host
         raise SchedulerSilent(f"No scheduler answers at {host}:{port}: {reason(error)}") from error
     return connection
 
@@ -193,7 +193,7 @@ def _watch(connected: socket.socket) -> None:
             connected.setsockopt(socket.IPPROTO_TCP, option, setting)
 
 
-def _text(words: str) -> str:
-    """A scheduler's words as one line of bounded length, without what could move a terminal's cursor."""
+def plain(words: str) -> str:
+    """Somebody's words as one line of bounded length, without what could move a terminal's cursor."""
     line = "".join(letter if letter.isprintable() else " " for letter in words[:LONGEST_TEXT])
     return line if len(words) <= LONGEST_TEXT else line[:-1] + "…"

@@ -194,6 +194,8 @@ class Drainage:
             try:
                 await looks.look(self._rpc)
             except SchedulerError as error:
+                if isinstance(error, SchedulerRefused):
+                    looks.heard = loop.time()  # an error is an answer, too
                 if loop.time() - looks.heard > DEAF:
                     raise SchedulerSilent(f"retire_workers: no answer, nor to anything else: {error}") from error
                 self._told(Moving(left={}, silent=str(error)))

@@ -102,8 +102,14 @@ def _worker(address: str, facts: Mapping[str, Any]) -> WorkerFacts:
 
 
 def _name(name: Any) -> str:
-    """Workers of a LocalCluster are numbered; Dask's names are of any type that can be printed."""
-    return str(whole("identity", "name", name)) if isinstance(name, int) else text("identity", "name", name)
+    """Workers of a LocalCluster are numbered. Dask's names are of any type; one that is no Pod's is as good as none."""
+    match name:
+        case int() if not isinstance(name, bool):
+            return str(whole("identity", "name", name))
+        case str() if len(name) <= LONGEST_NAME:
+            return name
+        case _:
+            return ""
 
 
 def _executing(metrics: Mapping[str, Any]) -> int | None:

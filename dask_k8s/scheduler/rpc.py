@@ -11,8 +11,11 @@ from dask_k8s.scheduler.facts import MOST_WORKERS, Identity, Key
 
 FIRST_WITH_CHECK_IDLE = (2023, 3, 2)
 
-MOST_KEYS = 1_000
+MOST_KEYS = 100_000
 """Of so many tasks at most it is asked what became of them."""
+
+KEYS_AT_ONCE = 1_000
+"""Of so many in one question: the scheduler's loop stands still while it answers."""
 
 
 ENDS = ("retired", "could-not-retire")
@@ -155,10 +158,13 @@ class SchedulerRpc:
 
     async def stranded(self, keys: Collection[Key]) -> frozenset[Key]:
         """Those of these tasks that could run and may not: no worker is there that they are restricted to."""
-        asked = sorted(keys, key=str)[:MOST_KEYS]
-        reply = await self._connection.call("get_task_status", keys=asked)
-        told = facts.mapping("get_task_status", "the reply", reply)
-        return frozenset(key for key in asked if told.get(str(key)) == "no-worker")
+        found, asked = list[Key](), sorted(keys, key=str)[:MOST_KEYS]
+        for first in range(0, len(asked), KEYS_AT_ONCE):
+            some = asked[first : first + KEYS_AT_ONCE]
+            reply = await self._connection.call("get_task_status", keys=some)
+            told = facts.mapping("get_task_status", "the reply", reply)
+            found += [key for key in some if told.get(str(key)) == "no-worker"]
+        return frozenset(found)
 
     async def retire(
         self, workers: Collection[str], *, remove: bool, within: float | None = None, mark: str | None = None

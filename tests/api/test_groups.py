@@ -11,9 +11,10 @@ from dask_k8s import InvalidResource, NotFound, make_cluster_spec
 from dask_k8s.cluster import scaling
 from dask_k8s.cluster.groups import Order
 from dask_k8s.cluster.scaling import Scaling
-from dask_k8s.errors import Missing
+from dask_k8s.errors import Conflict, Missing
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import DASK_AUTOSCALER, DASK_CLUSTER, DASK_WORKER_GROUP
+from tests.faults.proxy import Faults, first, only, says
 
 Json = dict[str, Any]
 
@@ -116,3 +117,34 @@ async def test_a_group_that_nobody_serves_is_deleted_all_the_same(
     assert "simple-big is deleted though workers are left: nothing moved for 1 s" in caplog.text
     with pytest.raises(Missing):
         await group(client, namespace, "simple-big")
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["503", "no answer"])
+async def test_an_api_server_that_stumbles_ends_no_deletion(
+    client: Client, faults: Faults, through: Client, namespace: str, writes: Scaling, *, answers: bool
+) -> None:
+    """It is looked at again: a group that was left at 0 workers would be half deleted."""
+    await writes.add(Order(name="big", n_workers=2))
+    stumbles = first(3, says(503, times=3) if answers else faults.loses_reply)
+    faults.trouble = only(lambda request: (request.method, request.path[-11:]) == ("GET", "/simple-big"), stumbles)
+    deletion = asyncio.create_task(Scaling(through, namespace, "simple").delete("big", quiet=True))
+    async with asyncio.timeout(20):
+        while (await group(client, namespace, "simple-big"))["spec"]["worker"]["replicas"]:
+            await asyncio.sleep(0.05)
+        await left(client, namespace, 0)
+        await deletion
+    with pytest.raises(Missing):
+        await group(client, namespace, "simple-big")
+
+
+async def test_a_group_that_is_asked_for_again_is_kept(client: Client, namespace: str, writes: Scaling) -> None:
+    """Whoever scales it meanwhile is not deleted under."""
+    await writes.add(Order(name="big", n_workers=2))
+    deletion = asyncio.create_task(writes.delete("big", quiet=True))
+    async with asyncio.timeout(20):
+        while (await group(client, namespace, "simple-big"))["spec"]["worker"]["replicas"]:
+            await asyncio.sleep(0.05)
+    await writes.scale(3, "big")
+    with pytest.raises(Conflict, match="simple-big is not deleted: somebody has asked for workers again"):
+        await deletion
+    assert (await group(client, namespace, "simple-big"))["spec"]["worker"]["replicas"] == 3

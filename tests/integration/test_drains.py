@@ -114,11 +114,9 @@ async def test_a_scheduler_that_speaks_tls_alone_is_silent_and_nobody_leaves(mon
     async with Scheduler(protocol="tls", security=Security.temporary(), **options) as scheduler:
         there = caches()
         _, port = located(scheduler.address.replace("tls://", "tcp://"))
-        cluster = cluster_manifest()
-        (container,) = cluster["spec"]["scheduler"]["spec"]["containers"]
-        container["ports"] = [{"name": "tcp-comm", "containerPort": port}]
-        monkeypatch.setattr(there.clusters, "get", lambda _, __: cluster)
+        monkeypatch.setattr(there.clusters, "get", lambda _, __: cluster_manifest(metadata={"uid": CLUSTER.uid}))
         housing(there, monkeypatch, "simple-scheduler", "worker-0")
+        there.pods.get("default", "simple-scheduler")["spec"]["commPort"] = port  # type: ignore[index]
         woken = list[object]()
         reach, timing = Reach(unasked_client(), there, inside=True), Timing(silence=0.3)
         schedulers = Schedulers(there, reach, woken.append, timing)

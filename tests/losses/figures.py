@@ -20,6 +20,9 @@ TELLING = (
 )
 """What the scheduler's log says where something is lost, or may be."""
 
+ALWAYS = ("Register worker addr", "Retired worker")
+"""What it says in every run: a log without it was not read."""
+
 
 def figures(
     options: Options, load: Load, missing: Mapping[str, str], told: Mapping[str, Any], log: str
@@ -45,6 +48,7 @@ def figures(
         "suspicious": told["suspicious"],
         "removals": dict(Counter(kind_of(each) for each in told["removals"])),
         "in the scheduler's log": {words: log.count(words) for words in TELLING if words in log},
+        "not in the scheduler's log": [words for words in ALWAYS if words not in log],
     }
 
 

@@ -24,6 +24,7 @@ FAULTS = (
     "computed executed again",
     "suspicious",
     "in the scheduler's log",
+    "not in the scheduler's log",
 )
 """Figures that nothing excuses."""
 

@@ -74,11 +74,14 @@ class Logs:
         self._followed: dict[str, subprocess.Popen[bytes]] = {}
 
     def follow(self, pods: Sequence[Json]) -> None:
-        """Also those that came since the last time, and containers that were started again."""
+        """Also those that came since the last time, containers that were started again, and those that broke off."""
         for pod in pods:
             for status in pod["status"].get("containerStatuses", []):
-                if "running" in status["state"] and status["containerID"] not in self._followed:
+                if "running" in status["state"] and not self._follows(status["containerID"]):
                     self._follow(pod["metadata"], status)
+
+    def _follows(self, container: str) -> bool:
+        return container in self._followed and self._followed[container].poll() is None
 
     def _follow(self, of: Json, status: Json) -> None:
         argv = ["kubectl", "-n", of["namespace"], "logs", "--follow", "--timestamps", of["name"]]

@@ -113,19 +113,26 @@ def _grace(worker: Worker, template: Manifest) -> int | None:
     may_hold = worker.phase is not Phase.ENDED and (
         worker.drain in (None, Drain.ABSENT) or (drained is not None and drained.silent)
     )
-    if may_hold or any("preStop" in (each.get("lifecycle") or {}) for each in template.get("containers") or ()):
+    if may_hold or any("preStop" in (each.get("lifecycle") or {}) for each in _lasting(template)):
         return None
     seconds = DRAINED_GRACE if worker.drain is Drain.EMPTY or worker.phase is Phase.ENDED else GIVEN_UP_GRACE
     own = template.get("terminationGracePeriodSeconds")
     return min(seconds, own) if isinstance(own, int) else seconds
 
 
+def _lasting(template: Manifest) -> list[Manifest]:
+    """The containers that run until a Pod's end, sidecars that Kubernetes starts first included."""
+    sidecars = [each for each in template.get("initContainers") or () if each.get("restartPolicy") == "Always"]
+    return [*(template.get("containers") or ()), *sidecars]
+
+
 def may_go(worker: Worker, replicas: int, timeout: int, now: datetime) -> bool:
     """Whether a marked worker's Pod may be deleted.
 
-    It may when it is empty or has ended, or has not joined, or when nobody is to stay and its time is over.
+    It may when it is empty or has ended, or has not joined, or when nobody is to stay and its time is over. One of
+    which no container runs is deleted as it was seen, and not if one has begun to since.
     """
-    if worker.drain in (Drain.EMPTY, Drain.ABSENT) or worker.phase is Phase.ENDED:
+    if worker.drain in (Drain.EMPTY, Drain.ABSENT) or worker.phase in (Phase.ENDED, Phase.PENDING):
         return True
     until = given_up_at(worker, timeout)
     return replicas == 0 and until is not None and now >= until
@@ -134,13 +141,16 @@ def may_go(worker: Worker, replicas: int, timeout: int, now: datetime) -> bool:
 def given_up_at(worker: Worker, timeout: int) -> datetime | None:
     """When a marked worker's data is given up, where nobody is to stay: not while it moves to other groups.
 
-    Nor before a drain was tried by this very process: what another one saw is not known any more.
+    Nor before a drain was tried by this very process: what another one saw is not known any more. One that waits for
+    its turn, since others move data, is not tried yet.
     """
     if worker.drained is None:
         return None
     until, moved = deadline(worker, timeout), worker.drained.moved
-    if worker.drain is not Drain.UNDER_WAY or moved is None:
+    if worker.drain is not Drain.UNDER_WAY:
         return until
+    if moved is None:
+        return until if worker.drained.silent else None
     return max(until, moved + max(STANDS_STILL, timedelta(seconds=timeout)))
 
 

@@ -206,6 +206,7 @@ def test_the_default_group_gets_the_workers_as_they_were_written() -> None:
         ([{"containerPort": 4}], 8786, 8787),
         ("rubbish", 8786, 8787),
         ([{"name": "tcp-comm"}, "rubbish", {"name": "tcp-comm", "containerPort": "x"}], 8786, 8787),
+        ([{"name": "tcp-comm", "containerPort": 65_536}, {"name": "dashboard", "containerPort": 0}], 8786, 8787),
     ],
 )
 def test_the_schedulers_ports_are_those_that_are_named(ports: object, comm: int, dashboard: int) -> None:

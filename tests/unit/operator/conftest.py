@@ -113,6 +113,7 @@ async def talking(partner: Partner) -> AsyncIterator[Talking]:
     """Schedulers that run, and reach the partner."""
     way, woken, timing, empty = Way(partner.address), list[Key](), Timing(silence=0.3, refused_drain=0.5), caches()
     schedulers = Schedulers(empty, way, woken.append, timing)
+    empty.clusters.get = lambda *_: {"metadata": {"uid": CLUSTER.uid}}  # type: ignore[method-assign]
     drains = Drains(empty, way, woken.append, timing, permit=lambda: None)
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(each.run()) for each in (schedulers, drains)]

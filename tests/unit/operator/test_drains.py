@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from dask_k8s.operator.observed import Drain, Drained, Silent
 from dask_k8s.scheduler.drain import NOWHERE
 from tests.unit.given import CLUSTER
 from tests.unit.operator.conftest import KEY, OTHER, Talking
+
+WAITING = tuple(f"waiting-{number}" for number in range(5))
 
 Pods = Callable[..., dict[str, dict[str, Any]]]
 
@@ -140,6 +143,47 @@ async def test_a_container_that_was_started_again_is_another_worker(talk: Talkin
     assert await ended(talk, "worker-0") == Drained(state=Drain.ABSENT)
 
 
+async def test_a_drained_worker_may_be_another_one_after_a_while(
+    talk: Talking, pods: Pods, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its deletion met a fault, and that its container was started again nobody has seen: the scheduler is asked."""
+    monkeypatch.setattr("dask_k8s.operator.drains.ABSENCE", 0.3)
+    pods("worker-0", "other")
+    await talk.partner.scene("begin", count=1)
+    await talk.partner.scene("more", count=1, name="other")
+    talk.drains.begin(OTHER, retire("worker-0"))
+    assert await ended(talk, "worker-0") == Drained(state=Drain.EMPTY)
+    await talk.until(lambda: talk.drains.of(ref("worker-0")) is None)
+    await talk.partner.scene("more", count=1, name="worker-0")
+    talk.drains.begin(OTHER, retire("worker-0"))
+    assert await ended(talk, "worker-0") == Drained(state=Drain.EMPTY)
+    assert (await talk.partner.workers()).keys() == {"other-1"}
+
+
+async def test_a_drain_that_waits_for_others_is_not_tried_yet(talk: Talking, pods: Pods) -> None:
+    """Nobody may say of its data that it stood still: its time begins when it is its turn."""
+    pods("worker-0", "worker-1", "worker-2")
+    await talk.partner.scene("begin", count=3)
+    await talk.partner.scene("slow", what="retire_workers", seconds=1.0)
+    talk.drains._cluster(CLUSTER).lines._free = asyncio.Semaphore(1)
+    for name in ("worker-0", "worker-1"):
+        talk.drains.begin(OTHER, retire(name))
+    await talk.until(lambda: (told := talk.drains.of(ref("worker-0"))) is not None and told.moved is not None)
+    waits = talk.drains.of(ref("worker-1"))
+    assert waits == Drained(state=Drain.UNDER_WAY)
+    await talk.until(lambda: (told := talk.drains.of(ref("worker-1"))) is not None and told != waits)
+    assert await ended(talk, "worker-1") == Drained(state=Drain.EMPTY)
+
+
+async def test_nothing_is_begun_for_a_cluster_that_is_gone(talk: Talking, pods: Pods) -> None:
+    """Its deletion may be seen while the plan is carried out."""
+    pods("worker-0")
+    gone = replace(retire("worker-0"), cluster=replace(CLUSTER, uid="another"))
+    talk.drains.begin(OTHER, gone)
+    assert talk.drains.of(ref("worker-0")) is None
+    assert talk.way.attempts == 0
+
+
 async def test_a_refused_drain_may_be_tried_again_after_a_while(talk: Talking, pods: Pods) -> None:
     """Whoever began it is woken for that; each time it takes longer."""
     pods("worker-0")
@@ -237,13 +281,14 @@ async def test_a_scheduler_has_few_connections_however_many_drains_there_are(tal
 
 
 async def test_tasks_that_nobody_may_run_any_more_are_told_until_somebody_may(
-    talk: Talking, pods: Pods, tmp_path: Path
+    talk: Talking, pods: Pods, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They were restricted to a worker that left."""
+    """They were restricted to a worker that left. However many are asked about at once, all are found."""
+    monkeypatch.setattr("dask_k8s.scheduler.rpc.KEYS_AT_ONCE", 2)
     pods("worker-0", "worker-1", "worker-2")
     await talk.partner.scene("begin", count=3)
     worker = (await talk.partner.workers())["worker-0"]
-    for key in ("running", "waiting"):
+    for key in ("running", *WAITING):
         path = str(tmp_path / key)
         await talk.partner.scene("submit", task="work", key=key, path=path, seconds=1.0, worker=worker, only=True)
     together = datetime.now(UTC) + timedelta(seconds=30)
@@ -251,7 +296,8 @@ async def test_tasks_that_nobody_may_run_any_more_are_told_until_somebody_may(
     talk.drains.begin(OTHER, retire("worker-0", until=together))
     await ended(talk, "worker-0")
     await ended(talk, "worker-2")
-    assert talk.drains.stranded(OTHER) == ("waiting",)
+    assert talk.drains.stranded(OTHER) == WAITING
     assert talk.drains.stranded(KEY) == ()
-    await talk.partner.scene("forget", key="waiting")
+    for key in WAITING:
+        await talk.partner.scene("forget", key=key)
     await talk.until(lambda: talk.drains.stranded(OTHER) == ())

@@ -262,3 +262,10 @@ async def test_a_peer_that_is_gone_without_a_word_is_found_within_a_minute() -> 
             )
     assert idle + interval * count <= 60
     assert unacknowledged == 60_000
+
+
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 99_999), ("x" * 64 + ".invalid", 8786)])
+async def test_what_is_no_address_is_silent(host: str, port: int) -> None:
+    """It comes from a manifest that anybody may write: it ends a conversation, and not an operator."""
+    with pytest.raises(SchedulerSilent, match="No scheduler answers at"):
+        await connect(host, port)

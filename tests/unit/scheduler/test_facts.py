@@ -62,7 +62,6 @@ def test_an_identity_is_read() -> None:
         ({**REPLY, "workers": None}, "workers"),
         ({**REPLY, "workers": {ADDRESS: 1}}, "a worker"),
         ({**REPLY, "workers": {"x" * 513: WORKER}}, "a worker's address"),
-        (changed(name=None), "name"),
         (changed(status=1), "status"),
         (changed(nthreads="2"), "nthreads"),
         (changed(nthreads=True), "nthreads"),
@@ -103,6 +102,11 @@ def test_floats_are_clamped(given: float, taken: float) -> None:
     assert number("op", "field", given) == taken
 
 
-def test_a_worker_can_be_numbered() -> None:
-    """A LocalCluster does that."""
-    assert worker(changed(name=3)).name == "3"
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [("w", "w"), (3, "3"), (None, ""), (True, ""), (("laptop", 1), ""), ("x" * 513, "")],
+    ids=["a text", "a number, as in a LocalCluster", "none", "a truth", "a tuple", "too long"],
+)
+def test_a_worker_may_have_any_name(given: object, name: str) -> None:
+    """One that can be no Pod's is as good as none: one odd worker must not silence its scheduler."""
+    assert worker(changed(name=given)).name == name

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dask_k8s.errors import SchedulerSilent
+from dask_k8s.errors import SchedulerRefused, SchedulerSilent
 from dask_k8s.scheduler.connection import Connection, connect
 from dask_k8s.scheduler.drain import Moving
 from tests.unit.scheduler.conftest import Partner, alone, located
@@ -82,6 +82,31 @@ class Lossy:
         if op == "retire_workers":
             await asyncio.Event().wait()
         return answer
+
+
+class Refusing:
+    """A connection on which one question is refused."""
+
+    def __init__(self, connection: Connection, op: str) -> None:
+        self._connection = connection
+        self._op = op
+
+    async def call(self, op: str, /, **arguments: Any) -> Any:
+        if op == self._op:
+            raise SchedulerRefused(f"{op}: it is odd")
+        return await self._connection.call(op, **arguments)
+
+
+async def test_an_error_is_an_answer(own: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How far it has come cannot be told, but the scheduler is there: the call is not given up."""
+    monkeypatch.setattr("dask_k8s.scheduler.drain.FIRST_LOOK", 0.2)
+    monkeypatch.setattr("dask_k8s.scheduler.drain.DEAF", 0.5)
+    await own.scene("begin", count=2)
+    await own.scene("slow", what="retire_workers", seconds=2.0)
+    worker, _ = await own.rpc.leaving_order()
+    async with aclosing(await connect(*located(own.address))) as asking:
+        found = await drained(own.connection, {worker: [worker]}, 0.0, asking=Refusing(asking, "identity"))
+    assert found == [{worker: EMPTY}]
 
 
 @pytest.mark.parametrize("held", ["nothing", "an actor"])

@@ -185,6 +185,13 @@ DRAINS = [
     ),
     ("and not before", 0, observed(retiring("b", Drain.REFUSED, since=-59)), [], False),
     (
+        "nor while it waits for its turn, since others move data: its own has had no time yet",
+        0,
+        observed(retiring("b", Drain.UNDER_WAY, since=-600)),
+        [],
+        False,
+    ),
+    (
         "and with its own grace, where its scheduler is silent: it may hand over by itself, once that answers",
         0,
         observed(retiring("b", drained=replace(MOVING, silent="it is frozen", moved=None), since=-60)),
@@ -199,6 +206,13 @@ DRAINS = [
         ["delete b within 5 s"],
         False,
     ),
+    (
+        "one of which no container runs any more has nothing either, as long as none has begun to since",
+        1,
+        observed(a, retiring("b", phase=Phase.PENDING)),
+        ["delete b"],
+        False,
+    ),
     ("one that is being deleted is left alone", 1, observed(a, retiring("b", phase=Phase.LEAVING)), [], False),
     (
         "after a restart of the operator, who was chosen is drained again",
@@ -208,6 +222,8 @@ DRAINS = [
         False,
     ),
 ]
+
+PRE_STOP = {"lifecycle": {"preStop": {"sleep": {"seconds": 60}}}}
 
 TABLE = [*CHOICES, *EXCHANGES, *DRAINS]
 
@@ -227,9 +243,19 @@ def test_leavers(_fact: str, replicas: int, there: ObservedGroup, expected: list
         (Drain.EMPTY, {"terminationGracePeriodSeconds": 600}, " within 5 s"),
         (Drain.EMPTY, {"terminationGracePeriodSeconds": 1}, " within 1 s"),
         (Drain.REFUSED, {"terminationGracePeriodSeconds": 10}, " within 10 s"),
-        (Drain.EMPTY, {"containers": [{"name": "worker", "lifecycle": {"preStop": {"sleep": {"seconds": 60}}}}]}, ""),
+        (Drain.EMPTY, {"containers": [{"name": "worker", **PRE_STOP}]}, ""),
+        (Drain.EMPTY, {"initContainers": [{"name": "sidecar", "restartPolicy": "Always", **PRE_STOP}]}, ""),
+        (Drain.EMPTY, {"initContainers": [{"name": "init", **PRE_STOP}]}, " within 5 s"),
     ],
-    ids=["drained", "never longer than that", "nor than the user's own", "given up", "a preStop has all its time"],
+    ids=[
+        "drained",
+        "never longer than that",
+        "nor than the user's own",
+        "given up",
+        "a preStop has all its time",
+        "a sidecar's, too",
+        "what has ended long ago has none",
+    ],
 )
 def test_how_long_a_pod_has_to_end(state: Drain, spec: dict[str, Any], grace: str) -> None:
     """As short as it can be, and never longer than its user has set."""
