@@ -15,6 +15,7 @@ PARTS: Mapping[str, Callable[[int | None], None]] = {
     "burst": burst.main,
     "idle": idle.main,
     "scale": scale.create,
+    "resize": scale.resize,
     "growth": scale.growth,
     "restart": scale.restart,
     "fairness": scale.fairness,

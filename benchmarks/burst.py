@@ -45,8 +45,10 @@ def main(rounds: int | None) -> None:
                     f"{subject}, round {turn + 1} of {rounds}: {brief(runs[subject][-1])}", file=sys.stderr, flush=True
                 )
     header = ("", "first new Pod", "six joined", "all done", "back at one", "tasks run twice")
-    print(report.table(header, [(subject, *columns(runs[subject])) for subject in SUBJECTS]))
-    print(f"\n{rounds} rounds each, alternating, medians (spread), from the burst on. {report.machine()}")
+    rows = [(subject, *columns(runs[subject])) for subject in SUBJECTS]
+    every = {subject: [{key: run[key] for key in run if key != "series"} for run in runs[subject]] for subject in runs}
+    note = f"{rounds} rounds each, alternating, medians (spread), from the burst on."
+    report.publish("burst", header, rows, note, every)
     plot.steps(PLOT, {subject: runs[subject][0]["series"] for subject in SUBJECTS})
 
 

@@ -119,6 +119,10 @@ class Used:
         """MiB."""
         return usage.memory(self._pid)
 
+    def peak(self) -> float:
+        """MiB at most until now."""
+        return usage.peak(self._pid)
+
 
 @asynccontextmanager
 async def field() -> AsyncIterator[Field]:

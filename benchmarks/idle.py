@@ -65,8 +65,13 @@ async def measured(cluster: Cluster, play: Play, rounds: int) -> None:
                 ]
         finally:
             await client.delete(NAMESPACE, None, namespace)
-    print(report.table(HEADER, rows))
-    print(f"\n{WINDOW:g} s each. {report.machine()}")
+    report.publish(
+        "idle",
+        HEADER,
+        rows,
+        f"{WINDOW:g} s each.",
+        {f"{number}, {row[0]}": row[1:] for number, row in enumerate(rows, 1)},
+    )
 
 
 class Watcher:

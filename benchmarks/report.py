@@ -1,13 +1,21 @@
-"""Figures as a table: median, spread and ratio to what ran beside it."""
+"""Figures as a table: median, spread and ratio to what ran beside it; every one of them for the documentation."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import statistics
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+from benchmarks import peer
+from devcluster.versions import kubernetes
+
+FIGURES = Path(__file__).parents[1] / "docs" / "reference" / "figures"
 
 Samples = Sequence[Mapping[str, float]]
 
@@ -23,12 +31,34 @@ def ratio(ours: Samples, raw: Samples, figure: str) -> float:
     return statistics.median(s[figure] for s in ours) / statistics.median(s[figure] for s in raw)
 
 
+def publish(
+    part: str, header: Sequence[str], rows: Sequence[Sequence[str]], note: str, runs: Mapping[str, Any]
+) -> None:
+    """Print a table and how it came about, and write both for the documentation, with every run's own figures.
+
+    Parameters
+    ----------
+    runs
+        By what was measured: anything that JSON has.
+    """
+    text = f"{table(header, rows)}\n\n{note} {machine()}\n"
+    print(text)
+    every = "\n".join(f"{what}: {json.dumps(figures)}" for what, figures in runs.items())
+    FIGURES.mkdir(exist_ok=True)
+    (FIGURES / f"{part}.md").write_text(f"{text}\n````{{dropdown}} Every run\n```text\n{every}\n```\n````\n")
+
+
 def machine() -> str:
     """What it ran on, in one line."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     load = Path("/proc/loadavg").read_text().split()[0]
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return f"{now}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}, load at the end {load}"
+    versions = ", ".join(f"{name} {version(name)}" for name in ("dask-k8s", "distributed", "aiohttp"))
+    return (
+        f"{now}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}, load at the end {load}. "
+        f"Kubernetes {kubernetes()}, Python {platform.python_version()}, {versions}, "
+        f"dask-kubernetes {peer.RELEASE} where it takes part."
+    )
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

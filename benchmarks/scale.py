@@ -33,6 +33,8 @@ A_CLUSTER = 100
 GROWTH = (100, 300, 1_000, 3_000, 10_000)
 PLOT = Path(__file__).parents[1] / "docs" / "reference" / "growth.svg"
 
+SMALL, LARGE = 200, 1_000
+
 FAIR_ROUNDS, BUSY = 50, 500
 MANY, FEW = 1_000, 4
 
@@ -55,9 +57,10 @@ def create(rounds: int | None) -> None:
                     _tell(f"{size} workers, {subject}, round {turn + 1}: {figures}")
 
     asyncio.run(measure())
-    header = ("workers", "", "made", "of raw", "all ready", "CPU a Pod", "memory", "removed")
-    print(report.table(header, [_row(size, subject, found) for size, subject in found]))
-    print(f"\n{rounds} rounds, alternating, medians (spread). {report.machine()}")
+    header = ("workers", "", "made", "of raw", "all ready", "CPU a Pod", "memory at start", "at most", "removed")
+    rows = [_row(size, subject, found) for size, subject in found]
+    note = f"Up to {rounds} rounds, alternating, medians (spread)."
+    report.publish("scale", header, rows, note, {f"{size}, {subject}": runs for (size, subject), runs in found.items()})
 
 
 def _row(size: int, subject: str, found: Mapping[tuple[int, str], Sequence[Figures]]) -> tuple[str, ...]:
@@ -70,7 +73,7 @@ def _row(size: int, subject: str, found: Mapping[tuple[int, str], Sequence[Figur
         f"{report.ratio(runs, found[size, RAW], 'made'):.2f}",
         report.summary(runs, "ready") if ours else "-",
         f"{statistics.median(run['cpu'] / size * 1000 for run in runs):.2f} ms" if ours else "-",
-        f"{statistics.median(run['memory'] for run in runs):.0f} MiB" if ours else "-",
+        *(f"{statistics.median(run[held] for run in runs):.0f} MiB" if ours else "-" for held in ("at start", "peak")),
         report.summary(runs, "removed"),
     )
 
@@ -95,7 +98,7 @@ async def _raw(place: Field, namespace: str, count: int, each_has: int) -> Figur
 
 
 async def _by_operator(place: Field, namespace: str, subject: str, used: Used, count: int, each_has: int) -> Figures:
-    called = [f"c{number}" for number in range(count)]
+    called, at_start = [f"c{number}" for number in range(count)], used.memory()
     await place.make(namespace, clusters(count, 0))
     await place.pods(namespace, least=count)
     await asyncio.sleep(5)  # their schedulers run, and nothing more happens
@@ -104,10 +107,71 @@ async def _by_operator(place: Field, namespace: str, subject: str, used: Used, c
     await place.scale(namespace, called, each_has)
     made = await place.pods(namespace, least=count * (each_has + 1)) - began
     ready = await (place.ready(namespace, called, each_has) if subject == OURS else _all_run(place, namespace)) - began
-    figures = {"made": made, "ready": ready, "cpu": used.seconds(), "memory": used.memory()}
+    figures = {"made": made, "ready": ready, "cpu": used.seconds(), "at start": at_start, "peak": used.peak()}
     began = time.monotonic()
     await place.remove(namespace, called)
     return {**figures, "removed": await place.pods(namespace, most=0) - began}
+
+
+def resize(rounds: int | None) -> None:
+    """800 more, and 800 fewer."""
+    rounds = rounds or ROUNDS
+    found: dict[str, list[Figures]] = {OURS: [], RAW: [], PEER: []}
+
+    async def measure() -> None:
+        async with field() as place:
+            for turn, subject in itertools.product(range(rounds), found):
+                if subject == PEER and turn:
+                    continue  # as above
+                found[subject].append(await _resized(place, subject))
+                _tell(f"{SMALL} to {LARGE} and back, {subject}, round {turn + 1}: {found[subject][-1]}")
+
+    asyncio.run(measure())
+    header = ("", f"{SMALL} to {LARGE:,}", "of raw", f"{LARGE:,} to {SMALL}", "of raw")
+    rows = [
+        (
+            subject,
+            *itertools.chain.from_iterable(
+                (report.summary(runs, figure), f"{report.ratio(runs, found[RAW], figure):.2f}")
+                for figure in ("more", "fewer")
+            ),
+        )
+        for subject, runs in found.items()
+    ]
+    report.publish("resize", header, rows, f"Up to {rounds} rounds, alternating, medians (spread).", found)
+
+
+async def _resized(place: Field, subject: str) -> Figures:
+    async with place.namespace() as namespace:
+        if subject == RAW:
+            return await _raw_resized(place, namespace)
+        with place.operator(subject, [namespace]):
+            await place.make(namespace, clusters(1, SMALL))
+            await place.pods(namespace, least=SMALL + 1)
+            await _all_run(place, namespace)
+            await asyncio.sleep(5)  # all have joined, and nothing more happens
+            began = time.monotonic()
+            await place.scale(namespace, ["c0"], LARGE)
+            more = await place.pods(namespace, least=LARGE + 1) - began
+            await _all_run(place, namespace)
+            await asyncio.sleep(5)
+            began = time.monotonic()
+            await place.scale(namespace, ["c0"], SMALL)
+            return {"more": more, "fewer": await place.pods(namespace, most=SMALL + 1) - began}
+
+
+async def _raw_resized(place: Field, namespace: str) -> Figures:
+    (cluster,) = clusters(1, LARGE)
+    pods = start_raw.objects_of(cluster, namespace)[2:]
+    await each(place.client.create, pods[:SMALL])
+    await _all_run(place, namespace)
+    began = time.monotonic()
+    await each(place.client.create, pods[SMALL:])
+    more = time.monotonic() - began
+    await _all_run(place, namespace)
+    began = time.monotonic()
+    await each(lambda pod: place.client.delete(POD, namespace, pod["metadata"]["name"]), pods[SMALL:])
+    return {"more": more, "fewer": await place.pods(namespace, most=SMALL) - began}
 
 
 async def _all_run(place: Field, namespace: str) -> float:
@@ -130,8 +194,7 @@ def growth(rounds: int | None) -> None:
     asyncio.run(measure())
     pairs = zip(points[OURS], points[RAW], strict=True)
     rows = [(f"{size:,}", f"{ours:.2f} s", f"{raw:.2f} s", f"{ours / raw:.2f}") for (size, ours), (_, raw) in pairs]
-    print(report.table(("workers", OURS, RAW, "ratio"), rows))
-    print(f"\nIn clusters of {A_CLUSTER}. {report.machine()}")
+    report.publish("growth", ("workers", OURS, RAW, "ratio"), rows, f"In clusters of {A_CLUSTER}.", points)
     plot.growth(PLOT, points)
 
 
@@ -167,8 +230,8 @@ def restart(rounds: int | None) -> None:
     asyncio.run(measure())
     memory = statistics.median(run["memory"] for run in found)
     row = ("10,000 Pods", report.summary(found, "first"), f"{memory:.0f} MiB")
-    print(report.table(("", "first Pod", "memory"), [row]))
-    print(f"\n{len(found)} rounds, from the start of the process. {report.machine()}")
+    note = f"{len(found)} rounds, from the start of the process."
+    report.publish("restart", ("", "first Pod", "memory"), [row], note, {"restart": found})
 
 
 def fairness(rounds: int | None) -> None:
@@ -190,8 +253,8 @@ def fairness(rounds: int | None) -> None:
     asyncio.run(measure())
     middle, late, longest = (f"{_quantile(delays, share):.2f} s" for share in (0.5, 0.99, 1.0))
     row = ("both workers' Pods exist", middle, late, longest)
-    print(report.table(("", "median", "p99", "longest"), [row]))
-    print(f"\n{len(delays)} clusters, one after the other, while another goes to {BUSY} and back. {report.machine()}")
+    note = f"{len(delays)} clusters, one after the other, while another goes to {BUSY} and back."
+    report.publish("fairness", ("", "median", "p99", "longest"), [row], note, {"seconds": delays})
 
 
 def _quantile(values: Sequence[float], share: float) -> float:
@@ -239,8 +302,8 @@ def many(rounds: int | None) -> None:
         f"{statistics.median(run['cpu'] / MANY / (FEW + 1) * 1000 for run in found):.2f} ms",
         f"{statistics.median(run['memory'] for run in found):.0f} MiB",
     )
-    print(report.table(("", "clusters POSTed", "all Pods exist", "CPU a Pod", "memory"), [row]))
-    print(f"\n{report.machine()}")
+    header = ("", "clusters POSTed", "all Pods exist", "CPU a Pod", "memory")
+    report.publish("many", header, [row], f"{len(found)} rounds.", {"many": found})
 
 
 def _tell(sentence: str) -> None:

@@ -120,8 +120,9 @@ def main(rounds: int | None) -> None:
         for work, subjects in PARTS.items():
             runs = alternating(cluster, work, subjects, rounds)
             header = (*HEADER, "of raw, scheduler", "of raw, API")
-            print(report.table(header, [row(name, runs[name], runs[RAW.name]) for name in runs]))
-            print(f"\n{work}: {rounds} rounds each, alternating, medians (spread). {report.machine()}\n")
+            rows = [row(name, runs[name], runs[RAW.name]) for name in runs]
+            note = f"{rounds} rounds each, alternating, medians (spread)."
+            report.publish(f"shrink-{work}", header, rows, note, runs)
 
 
 def row(name: str, runs: Sequence[Run], raw: Sequence[Run]) -> tuple[str, ...]:

@@ -34,11 +34,14 @@ def main(rounds: int | None) -> None:
     """Measure and print."""
     rounds = rounds or ROUNDS
     cluster = up("node")
-    rows = []
+    rows, runs = [], dict[str, list[Sample]]()
     for operator in OPERATORS:
         with installed(cluster, serves=operator == "deployed"):
             for position in POSITIONS:
-                rows.append(row(cluster, operator, position, rounds))
+                samples = list(alternating(cluster, operator, position, rounds))
+                ours, raw = [one for one, _ in samples], [two for _, two in samples]
+                rows.append(row(operator, position, ours, raw))
+                runs |= {f"{operator}, {position}": ours, f"raw beside {operator}, {position}": raw}
                 print(f"{operator}, {position}: {rows[-1][4]} of raw", file=sys.stderr, flush=True)
     header = (
         "operator",
@@ -49,14 +52,11 @@ def main(rounds: int | None) -> None:
         "both workers, ratio",
         "close()",
     )
-    print(report.table(header, rows))
-    print(f"\n{rounds} rounds each, alternating, medians (spread). {report.machine()}")
+    report.publish("start", header, rows, f"{rounds} rounds each, alternating, medians (spread).", runs)
 
 
-def row(cluster: Cluster, operator: str, position: str, rounds: int) -> tuple[str, ...]:
+def row(operator: str, position: str, ours: list[Sample], raw: list[Sample]) -> tuple[str, ...]:
     """One line of the table."""
-    samples = list(alternating(cluster, operator, position, rounds))
-    ours, raw = [one for one, _ in samples], [two for _, two in samples]
     return (
         operator,
         position,

@@ -23,7 +23,16 @@ def processor(pid: int) -> float:
 
 def memory(pid: int) -> float:
     """MiB that a process holds."""
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return _memory(pid, "VmRSS")
+
+
+def peak(pid: int) -> float:
+    """MiB that it held at most."""
+    return _memory(pid, "VmHWM")
+
+
+def _memory(pid: int, figure: str) -> float:
+    found = re.search(rf"{figure}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found is not None
     return int(found[1]) / 1024
 

@@ -14,7 +14,7 @@ author = "dask-k8s developers"
 release = version = version_of("dask-k8s")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_design", "generated"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "reference/figures"]
 html_theme = "dask_sphinx_theme"
 html_title = "dask-k8s"
 html_show_sourcelink = False
