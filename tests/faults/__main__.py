@@ -1,4 +1,4 @@
-"""``python -m tests.faults soak`` and ``… takeovers``: figures as JSON; 1 where there is something to complain of."""
+"""``python -m tests.faults soak``, ``away`` or ``takeovers``: figures as JSON; 1 where something is to be complained of."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from devcluster import exit_code
 from tests.faults import place
+from tests.faults.away import Options as Away
 from tests.faults.soak import Options
 
 
@@ -27,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     soak.add_argument("--minutes", type=float, default=10)
     soak.add_argument("--kills", type=int, default=0, help="how often the operator is killed meanwhile")
     soak.add_argument("--no-faults", action="store_true", help="the API server is well")
+    away = parts.add_parser("away", parents=[common], help="an API server that does not answer for minutes")
+    away.add_argument("--minutes", type=float, default=10)
     takeovers = parts.add_parser("takeovers", parents=[common], help="two operators, of which one always leads")
     takeovers.add_argument("--count", type=int, default=30)
     asked = parser.parse_args(arguments)
@@ -37,7 +40,13 @@ def _run(asked: argparse.Namespace) -> int:
     folder = asked.folder or Path(tempfile.mkdtemp(prefix=f"{asked.part}-"))
     folder.mkdir(parents=True, exist_ok=True)
     sys.stderr.write(f"seed {asked.seed}, logs in {folder}\n")
-    figures = _soak(asked, folder) if asked.part == "soak" else place.takeovers(folder, asked.count, asked.seed)
+    match asked.part:
+        case "soak":
+            figures = _soak(asked, folder)
+        case "away":
+            figures = place.away(Away(seconds=60 * asked.minutes, folder=str(folder.resolve())))
+        case _:
+            figures = place.takeovers(folder, asked.count, asked.seed)
     text = json.dumps(figures, indent=1)
     (folder / "figures.json").write_text(text)
     sys.stdout.write(f"{text}\n")

@@ -15,6 +15,7 @@ from typing import Any
 
 from dask_k8s.kube import credentials
 from devcluster import Cluster, down, up
+from tests.faults.away import Options as Away
 from tests.faults.soak import Options
 from tests.faults.takeovers import takeovers as takeovers_at
 from tests.played.playing import Play, playing
@@ -27,14 +28,26 @@ INSTANCE = "faults"
 def soak(options: Options) -> Json:
     """A soak there, from without: its figures."""
     with shaken() as cluster, playing(cluster) as play:
-        argv = [sys.executable, "-m", "tests.faults.soak", json.dumps(dataclasses.asdict(options))]
-        environment = {**os.environ, **cluster.environment()}
-        done = subprocess.run(cluster.inside(argv), env=environment, check=True, stdout=subprocess.PIPE)
-        figures = json.loads(done.stdout)
+        figures = _inside(cluster, "tests.faults.soak", options)
         deleted = set(figures.pop("deleted by the operator"))
         cut_off = deleted.intersection(_undrained(play))
         complaints = [f"{pod} was deleted before its worker was drained" for pod in sorted(cut_off)]
         return {**figures, "complaints": [*figures["complaints"], *complaints], "Pods deleted": len(deleted)}
+
+
+def away(options: Away) -> Json:
+    """An API server that is away, there: its figures."""
+    with shaken() as cluster, playing(cluster):
+        return _inside(cluster, "tests.faults.away", options)
+
+
+def _inside(cluster: Cluster, module: str, options: Options | Away) -> Json:
+    """What a module prints that stands in the cluster's network."""
+    argv = [sys.executable, "-m", module, json.dumps(dataclasses.asdict(options))]
+    environment = {**os.environ, **cluster.environment()}
+    done = subprocess.run(cluster.inside(argv), env=environment, check=True, stdout=subprocess.PIPE)
+    figures: Json = json.loads(done.stdout)
+    return figures
 
 
 def _undrained(play: Play) -> Iterator[str]:
