@@ -1,4 +1,4 @@
-"""``python -m tests.faults soak``, ``away`` or ``takeovers``: figures as JSON; 1 where something is to be complained of."""
+"""``python -m tests.faults soak``, ``away`` or ``takeovers``: figures as JSON; 1 where there are complaints."""
 
 from __future__ import annotations
 

@@ -44,12 +44,10 @@ class Referee:
 
         def passed(met: Met, body: bytes, status: int) -> None:
             resource = calls.of(met.method, met.path).resource
-            if status >= 300 or resource == QUESTIONS:
-                return
-            if resource == LEASES:
+            if resource == LEASES and status < 300:
                 self._renewed(candidate if json.loads(body)["spec"]["holderIdentity"] else "", met.at)
-            else:
-                self._written(candidate, met)
+            elif resource not in (LEASES, QUESTIONS):
+                self._written(candidate, met)  # one that was refused, too: it should not have been tried
 
         return passed
 
