@@ -16,7 +16,6 @@ TELLING = (
     "marked as failed because",
     "Could not retire worker",
     "lost during replication",
-    "from unregistered worker",
 )
 """What the scheduler's log says where something is lost, or may be."""
 

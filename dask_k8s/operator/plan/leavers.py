@@ -130,9 +130,12 @@ def may_go(worker: Worker, replicas: int, timeout: int, now: datetime) -> bool:
     """Whether a marked worker's Pod may be deleted.
 
     It may when it is empty or has ended, or has not joined, or when nobody is to stay and its time is over. One of
-    which no container runs is deleted as it was seen, and not if one has begun to since.
+    which no container runs is deleted as it was seen, and not if one has begun to since; but one that was refused may
+    be wanted again.
     """
-    if worker.drain in (Drain.EMPTY, Drain.ABSENT) or worker.phase in (Phase.ENDED, Phase.PENDING):
+    if worker.drain in (Drain.EMPTY, Drain.ABSENT) or worker.phase is Phase.ENDED:
+        return True
+    if worker.phase is Phase.PENDING and worker.drain is not Drain.REFUSED:
         return True
     until = given_up_at(worker, timeout)
     return replicas == 0 and until is not None and now >= until

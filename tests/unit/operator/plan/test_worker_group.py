@@ -10,7 +10,7 @@ import pytest
 from dask_k8s.kinds.value import Ref
 from dask_k8s.kinds.worker_group import WorkerGroup
 from dask_k8s.operator.actions import NOTHING, Create, Patch, Retire
-from dask_k8s.operator.observed import Drain, Home, ObservedGroup, Phase, Refusal, Silent, Unasked, Worker
+from dask_k8s.operator.observed import Drain, Drained, Home, ObservedGroup, Phase, Refusal, Silent, Unasked, Worker
 from dask_k8s.operator.plan.worker_group import plan
 from tests.unit import given as g
 from tests.unit.given import NOW, group, later, observed, worker
@@ -169,7 +169,8 @@ def test_a_refused_pod_is_tried_when_its_time_has_come() -> None:
 
 def test_a_drain_that_may_be_given_up_is_looked_at_again() -> None:
     """With none to stay the end of ``drainTimeout`` comes though nothing happens."""
-    made = plan(group(replicas=0), observed(retiring("b", Drain.UNDER_WAY, since=-10)), NOW)
+    moving = Drained(state=Drain.UNDER_WAY, moved=later(-20))
+    made = plan(group(replicas=0), observed(retiring("b", drained=moving, since=-10)), NOW)
     assert made.wake_at == later(50)
 
 
