@@ -35,11 +35,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(chosen: Sequence[str], rounds: int | None) -> int:
-    """One part after the other."""
+    """One part after the other; one that fails keeps the others from nothing, and is named again at the end."""
+    failed = list[str]()
     for done, name in enumerate(chosen):
-        print(f"{name} ({done + 1} of {len(chosen)})", file=sys.stderr, flush=True)
-        PARTS[name](rounds)
-    return 0
+        left = ", ".join(chosen[done + 1 :]) or "none"
+        print(f"{name} ({done + 1} of {len(chosen)}; after it: {left})", file=sys.stderr, flush=True)
+        try:
+            PARTS[name](rounds)
+        except Exception as error:
+            if len(chosen) == 1:
+                raise
+            failed.append(name)
+            print(f"{name} failed: {error!r}", file=sys.stderr, flush=True)
+    if failed:
+        print(f"Failed: {', '.join(failed)}", file=sys.stderr, flush=True)
+    return int(bool(failed))
 
 
 if __name__ == "__main__":

@@ -60,9 +60,9 @@ class Field:
         with serving.process(self.cluster.inside(argv), self.environment, settle) as process:
             yield Used(process)
 
-    async def pods(self, namespace: str, *, least: int = 0, most: float = math.inf) -> float:
+    async def pods(self, namespace: str, *, least: int = 0, most: float = math.inf, within: float = LONGEST) -> float:
         """The moment in which so many Pods were in a namespace."""
-        async with asyncio.timeout(LONGEST):
+        async with asyncio.timeout(within):
             while not least <= await self.count(namespace) <= most:
                 await asyncio.sleep(LOOK)
         return time.monotonic()

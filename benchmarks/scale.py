@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from benchmarks import plot, report, start_raw
@@ -34,6 +35,8 @@ GROWTH = (100, 300, 1_000, 3_000, 10_000)
 PLOT = Path(__file__).parents[1] / "docs" / "reference" / "growth.svg"
 
 SMALL, LARGE = 200, 1_000
+FEWER_WITHIN = 300.0
+"""Seconds after which 800 fewer count as never: infinite in the table."""
 
 FAIR_ROUNDS, BUSY = 50, 500
 MANY, FEW = 1_000, 4
@@ -107,10 +110,10 @@ async def _by_operator(place: Field, namespace: str, subject: str, used: Used, c
     await place.scale(namespace, called, each_has)
     made = await place.pods(namespace, least=count * (each_has + 1)) - began
     ready = await (place.ready(namespace, called, each_has) if subject == OURS else _all_run(place, namespace)) - began
-    figures = {"made": made, "ready": ready, "cpu": used.seconds(), "at start": at_start, "peak": used.peak()}
+    figures = {"made": made, "ready": ready, "cpu": used.seconds(), "at start": at_start}
     began = time.monotonic()
     await place.remove(namespace, called)
-    return {**figures, "removed": await place.pods(namespace, most=0) - began}
+    return {**figures, "removed": await place.pods(namespace, most=0) - began, "peak": used.peak()}
 
 
 def resize(rounds: int | None) -> None:
@@ -157,7 +160,10 @@ async def _resized(place: Field, subject: str) -> Figures:
             await asyncio.sleep(5)
             began = time.monotonic()
             await place.scale(namespace, ["c0"], SMALL)
-            return {"more": more, "fewer": await place.pods(namespace, most=SMALL + 1) - began}
+            fewer = math.inf
+            with suppress(TimeoutError):
+                fewer = await place.pods(namespace, most=SMALL + 1, within=FEWER_WITHIN) - began
+            return {"more": more, "fewer": fewer}
 
 
 async def _raw_resized(place: Field, namespace: str) -> Figures:
@@ -182,20 +188,32 @@ async def _all_run(place: Field, namespace: str) -> float:
 
 def growth(rounds: int | None) -> None:
     """How the time grows with the number, as a picture."""
-    points: dict[str, list[tuple[int, float]]] = {OURS: [], RAW: []}
+    found: dict[str, dict[int, list[Figures]]] = {subject: {size: [] for size in GROWTH} for subject in (OURS, RAW)}
 
     async def measure() -> None:
         async with field() as place:
-            for size, subject in itertools.product(GROWTH, points):
-                made = min([(await _in_hundreds(place, subject, size))["made"] for _ in range(rounds or 1)])
-                points[subject].append((size, made))
-                _tell(f"{size} workers, {subject}: {made:.2f} s")
+            for size, _, subject in itertools.product(GROWTH, range(rounds or 1), found):
+                found[subject][size].append(await _in_hundreds(place, subject, size))
+                _tell(f"{size} workers, {subject}: {found[subject][size][-1]}")
 
     asyncio.run(measure())
-    pairs = zip(points[OURS], points[RAW], strict=True)
-    rows = [(f"{size:,}", f"{ours:.2f} s", f"{raw:.2f} s", f"{ours / raw:.2f}") for (size, ours), (_, raw) in pairs]
-    report.publish("growth", ("workers", OURS, RAW, "ratio"), rows, f"In clusters of {A_CLUSTER}.", points)
-    plot.growth(PLOT, points)
+    rows = [
+        (
+            f"{size:,}",
+            *(report.summary(found[subject][size], "made") for subject in found),
+            f"{report.ratio(found[OURS][size], found[RAW][size], 'made'):.2f}",
+        )
+        for size in GROWTH
+    ]
+    note = f"In clusters of {A_CLUSTER}, {rounds or 1} rounds, alternating, medians (spread)."
+    report.publish("growth", ("workers", OURS, RAW, "of raw"), rows, note, found)
+    plot.growth(
+        PLOT,
+        {
+            subject: [(size, statistics.median(run["made"] for run in runs)) for size, runs in sizes.items()]
+            for subject, sizes in found.items()
+        },
+    )
 
 
 async def _in_hundreds(place: Field, subject: str, size: int) -> Figures:

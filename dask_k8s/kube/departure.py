@@ -18,10 +18,13 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.connector import Connection
 
-Permit = Callable[[], object]
-"""Raises where no write may start any more."""
+from dask_k8s.errors import DaskK8sError
+
+Permit = Callable[[], float]
+"""Seconds that a write may take which starts now; raises where none may start any more."""
 
 _DISCARD, _DELIVER = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
 """What closing a socket does with bytes that are not sent yet."""
@@ -34,19 +37,23 @@ _BY_DEFAULT = 0.0
 
 
 class Departure:
-    """One write on its way, for so many seconds at most."""
+    """One write on its way, which is given up at a moment of the loop's clock."""
 
-    def __init__(self, permit: Permit, within: float) -> None:
+    def __init__(self, permit: Permit, deadline: float) -> None:
         self._permit = permit
-        self._within = max(within, _SOONEST)
+        self._deadline = deadline
         self._transport: asyncio.Transport | None = None
 
     def leaves(self, connection: Connection) -> None:
         """Its connection is there, and its bytes go next."""
-        self._permit()
+        within = min(self._permit(), self._deadline - asyncio.get_running_loop().time())
         self._transport = connection.transport
         self._on_close(_DISCARD)
-        self._kernel_gives_up_after(self._within)
+        self._kernel_gives_up_after(max(within, _SOONEST))
+
+    def still_may(self) -> None:
+        """Asked again in the very step that hands its bytes over."""
+        self._permit()
 
     def answered(self) -> None:
         """The other side has it: the connection is one for everybody again."""
@@ -76,15 +83,15 @@ _departure: ContextVar[Departure | None] = ContextVar("departure", default=None)
 
 
 @contextmanager
-def departing(permit: Permit | None, within: float) -> Iterator[Departure | None]:
+def departing(permit: Permit | None, deadline: float) -> Iterator[Departure | None]:
     """What is sent within it asks for this permission first; None for what everybody may send at any time.
 
     Parameters
     ----------
-    within
-        Seconds after which the kernel, too, sends nothing again that was not acknowledged.
+    deadline
+        The moment of the loop's clock after which the kernel, too, sends nothing again that was not acknowledged.
     """
-    departure = None if permit is None else Departure(permit, within)
+    departure = None if permit is None else Departure(permit, deadline)
     token = _departure.set(departure)
     try:
         yield departure
@@ -102,3 +109,18 @@ class Request(aiohttp.ClientRequest):
         if (departure := _departure.get()) is not None:
             departure.leaves(conn)
         return await super().send(conn)
+
+    async def write_bytes(
+        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
+    ) -> None:
+        """And once more: before Python 3.12 this begins a turn of the loop later, whatever else that has to do."""
+        departure = _departure.get()
+        if departure is not None:
+            try:
+                departure.still_may()
+            except DaskK8sError as refusal:
+                if conn.protocol is not None:
+                    conn.protocol.set_exception(refusal)
+                departure.ends()
+                return
+        await super().write_bytes(writer, conn, content_length)

@@ -49,7 +49,8 @@ class Request:
     tells_deadline
         Whether the server is told how long we wait, so that it gives up no later: for writes.
     permit
-        Asked when the bytes leave; what it raises is what the call raises.
+        Asked when there is a slot for it, which bounds its time, and when the bytes leave; what it raises is what the
+        call raises.
     """
 
     method: str
@@ -115,8 +116,7 @@ class Transport:
         """
 
         async def exchange(headers: Headers) -> bytes:
-            left = deadline - asyncio.get_running_loop().time()
-            with departure.departing(request.permit, left) as departing:
+            with departure.departing(request.permit, deadline) as departing:
                 async with self._send(request, headers, deadline) as response:
                     body = await response.read()
                 if departing is not None:
@@ -124,9 +124,10 @@ class Transport:
             self._look_at(request, response, body)
             return body
 
-        async with self._slots, self._broken_means_unreachable(request, timeout):
-            deadline = asyncio.get_running_loop().time() + timeout
-            async with asyncio.timeout_at(deadline):
+        async with self._slots:
+            seconds = timeout if request.permit is None else min(timeout, request.permit())
+            deadline = asyncio.get_running_loop().time() + seconds
+            async with self._broken_means_unreachable(request, seconds), asyncio.timeout_at(deadline):
                 return await self._authorized(exchange)
 
     @asynccontextmanager

@@ -14,7 +14,7 @@ import logging
 import math
 import socket
 import time
-from contextlib import suppress
+from collections.abc import Mapping
 from types import TracebackType
 
 from dask_k8s.errors import ApiError, LeadershipLost, NoCredentials, Unreachable
@@ -49,9 +49,6 @@ FINISH = 1.0
 
 CHECK = 5.0
 """Seconds between two looks at expectations that grow old."""
-
-CONFIRM_WITHIN = 30.0
-"""Seconds for a list that confirms them: as long as a call may take."""
 
 
 class Operator:
@@ -91,7 +88,7 @@ class Operator:
         self._queue = Queue()
         self._queue.close()
         self._expectations = Expectations()
-        guarded = client.guarded(election.fence.check)
+        guarded = client.guarded(election.fence.time_for_a_write)
         self._recorder = Recorder(
             guarded,
             controller=REPORTING_CONTROLLER,
@@ -173,7 +170,8 @@ class Operator:
                 for informer in cache.informers():
                     group.create_task(self._follow(informer))
             for cache in self.caches.optional():
-                group.create_task(self._watch_where_allowed(cache))
+                for informer in cache.informers():
+                    group.create_task(self._watch_where_allowed(cache, informer))
             group.create_task(self._recorder.run())
             group.create_task(self._lead())
 
@@ -182,18 +180,17 @@ class Operator:
         await self._attempted.wait()
         await informer.run()
 
-    async def _watch_where_allowed(self, cache: Cache) -> None:
+    async def _watch_where_allowed(self, cache: Cache, informer: Informer) -> None:
         """What it can do without: looked at as soon as it may be."""
-        while not await self._allowed(cache):
+        while not await self._allowed(cache, informer.namespace):
             await asyncio.sleep(self._resync_every)
         async with asyncio.TaskGroup() as group:
-            for informer in cache.informers():
-                group.create_task(informer.run())
-                group.create_task(self._look_again_after(informer))
+            group.create_task(informer.run())
+            group.create_task(self._look_again_after(informer))
 
-    async def _allowed(self, cache: Cache) -> bool:
+    async def _allowed(self, cache: Cache, namespace: str | None) -> bool:
         try:
-            return await cache.allowed()
+            return await cache.allowed(namespace)
         except (ApiError, Unreachable, NoCredentials) as error:
             logger.debug(
                 "Whether %s may be watched cannot be asked: %s", cache.resource, error, extra=about(cache.kind)
@@ -258,24 +255,28 @@ class Operator:
 
     async def _check_expectations(self) -> None:
         """A write that no event has confirmed for long: a list decides, and not the passing of time."""
-        caches = {cache.kind: cache for cache in (*self.caches.all(), *self.caches.optional())}
-        while True:
-            await asyncio.sleep(CHECK)
-            for kind, moment in self._expectations.old().items():
-                await self._confirm(caches[kind], math.nextafter(moment, math.inf))
-
-    async def _confirm(self, cache: Cache, since: float) -> None:
+        confirming = dict[Informer, asyncio.Task[None]]()
         async with asyncio.TaskGroup() as group:
-            for informer in cache.informers():
-                group.create_task(self._confirm_by(informer, since))
-        self._add_all()
+            while True:
+                await asyncio.sleep(CHECK)
+                for informer, since in self._unconfirmed().items():
+                    if informer not in confirming or confirming[informer].done():
+                        confirming[informer] = group.create_task(self._confirm(informer, since))
 
-    async def _confirm_by(self, informer: Informer, since: float) -> None:
-        """Within a time, since one that cannot list must not hold up the others: the next look goes on waiting."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CONFIRM_WITHIN):
-                await informer.listed_since(since)
-                self._expectations.listed(informer.resource.kind, since, informer.namespace)
+    def _unconfirmed(self) -> Mapping[Informer, float]:
+        """Who has to list again, and since when."""
+        caches = {cache.kind: cache for cache in (*self.caches.all(), *self.caches.optional())}
+        found = dict[Informer, float]()
+        for (kind, namespace), moment in self._expectations.old().items():
+            if (informer := caches[kind].of(namespace)) is not None:
+                found[informer] = max(math.nextafter(moment, math.inf), found.get(informer, moment))
+        return found
+
+    async def _confirm(self, informer: Informer, since: float) -> None:
+        """However long that takes: one that cannot list holds up no other."""
+        await informer.listed_since(since)
+        self._expectations.listed(informer.resource.kind, since, informer.namespace)
+        self._add_all()
 
 
 def _first(group: BaseExceptionGroup[LeadershipLost]) -> BaseException:

@@ -73,8 +73,8 @@ class Cache:
 
     Attributes
     ----------
-    denied
-        Whether these credentials were found not to be allowed to list and watch them.
+    kind, resource
+        What it holds.
     """
 
     def __init__(self, client: Client, resource: Resource, scope: Scope | None, **options: Any) -> None:
@@ -82,12 +82,12 @@ class Cache:
         self._informers = {namespace: Informer(client, resource, namespace, **options) for namespace in namespaces}
         self.kind = resource.kind
         self.resource = resource
-        self.denied = False
+        self._denied: set[str | None] = set()
         self._client = client
 
     def get(self, namespace: str, name: str) -> Manifest | None:
         """One object, or None."""
-        informer = self._of(namespace)
+        informer = self.of(namespace)
         return None if informer is None else informer.get(namespace, name)
 
     def by(self, index: str, key: Hashable) -> Iterator[Manifest]:
@@ -118,22 +118,25 @@ class Cache:
         """The one of a namespace that is served, None standing for all; there is none without a scope."""
         return self._informers.get(namespace)
 
-    @property
-    def known(self) -> bool:
-        """Whether it has been listed: before that it looks empty."""
-        return all(informer.synced.is_set() for informer in self.informers())
+    def known(self, namespace: str) -> bool:
+        """Whether it has been listed there: before that it looks empty."""
+        informer = self.of(namespace)
+        return informer is not None and informer.synced.is_set()
 
-    async def allowed(self) -> bool:
-        """Whether these credentials may list and watch what it holds."""
-        questions = [
-            self._client.allowed(verb, self.resource, namespace)
-            for verb in ("list", "watch")
-            for namespace in self._informers
-        ]
-        self.denied = not all(await asyncio.gather(*questions))
-        return not self.denied
+    def denied(self, namespace: str) -> bool:
+        """Whether these credentials were found not to be allowed to list and watch there what it holds."""
+        informer = self.of(namespace)
+        return informer is not None and informer.namespace in self._denied
 
-    def _of(self, namespace: str) -> Informer | None:
+    async def allowed(self, namespace: str | None) -> bool:
+        """Whether these credentials may list and watch what it holds in a namespace that is served."""
+        questions = (self._client.allowed(verb, self.resource, namespace) for verb in ("list", "watch"))
+        may = all(await asyncio.gather(*questions))
+        (self._denied.discard if may else self._denied.add)(namespace)
+        return may
+
+    def of(self, namespace: str) -> Informer | None:
+        """The informer that follows the objects of a namespace."""
         return self._informers.get(None) or self._informers.get(namespace)
 
 

@@ -120,10 +120,10 @@ class Controllers:
         raise AssertionError(f"no controller for {key.kind}")
 
     def all_keys(self) -> list[Key]:
-        """All resources that there are."""
+        """All resources that there are, and those that are gone and have left something."""
         caches = self._caches
         kinds = (caches.clusters, caches.groups, caches.jobs, caches.autoscalers)
-        return [_key(cache.kind, manifest) for cache in kinds for manifest in cache.values()]
+        return [*(_key(cache.kind, manifest) for cache in kinds for manifest in cache.values()), *self._gone]
 
     def _decide(
         self,

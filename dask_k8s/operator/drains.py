@@ -83,14 +83,10 @@ class _Drain:
     before: Drained | None = None
 
     def holds(self, restarts: int, now: float) -> bool:
-        """Whether what became of it is still so: a container that was started again is another worker.
-
-        That it was may not be seen yet, where the deletion meets a fault. But to start and to join takes longer than
-        this holds, so it is asked again.
-        """
+        """Whether what became of it is still so: a container that was started again is another worker."""
         match self.told.state:
             case Drain.EMPTY:
-                return restarts == self.restarts and now - self.since <= ABSENCE
+                return restarts == self.restarts
             case Drain.ABSENT:
                 return now - self.since <= ABSENCE
             case _:

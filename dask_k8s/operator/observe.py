@@ -26,6 +26,7 @@ from dask_k8s.operator.engine.queue import Key
 from dask_k8s.operator.members import housed
 from dask_k8s.operator.observed import (
     DefaultGroup,
+    Drain,
     Drained,
     Home,
     JobCluster,
@@ -204,9 +205,13 @@ class Observer:
         goes = "" if pinned else self._node_leaves(pod["spec"])
         if not (retiring or leaving or drained or refused or goes):
             return worker
+        version = worker.ref.version
+        if drained is not None and drained.state is Drain.EMPTY:
+            # A container that is started again is another worker, and that may not be seen yet when its Pod is deleted.
+            version = pod["metadata"]["resourceVersion"]
         return replace(
             worker,
-            ref=replace(worker.ref, version=None) if leaving else worker.ref,
+            ref=replace(worker.ref, version=None if leaving else version),
             phase=Phase.LEAVING if leaving else worker.phase,
             retiring_since=None if retiring is None else moment(retiring),
             drained=drained,
@@ -272,9 +277,11 @@ class Observer:
         return Presence.EXPECTED if waiting else Presence.ABSENT
 
     def _budget_presence(self, key: Key, budget: Manifest | None) -> Presence | None:
-        if self._caches.budgets.denied:
+        budgets = self._caches.budgets
+        if budgets.denied(key.namespace):
             return None
-        return self._presence(key, DISRUPTION_BUDGET.kind, budget) if self._caches.budgets.known else Presence.EXPECTED
+        known = budgets.known(key.namespace)
+        return self._presence(key, DISRUPTION_BUDGET.kind, budget) if known else Presence.EXPECTED
 
     def _scheduler(self, key: Key, pod: Manifest, cluster: Cluster) -> SchedulerPod:
         ref = Ref.to(pod, "Pod")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -17,6 +18,8 @@ from dask_k8s import names
 from dask_k8s.kube import credentials
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP
+from tests.api.processes import asked as asked_of
+from tests.api.processes import free_port
 from tests.faults.checker import Checker
 from tests.faults.namespaces import own_namespaces
 from tests.faults.operators import Candidate, candidate
@@ -34,6 +37,10 @@ MOST_LINES = 20
 """Of the log, however long it is away: one for each cache, for the Lease, and for the leadership that is lost."""
 
 
+PROBES = {"/livez": 200, "/readyz": 503}
+"""What the kubelet is told meanwhile: a restart would not help."""
+
+
 @dataclass(frozen=True)
 class Options:
     """For how many seconds, and where the log goes."""
@@ -48,18 +55,21 @@ async def away(options: Options) -> Json:
         own = await credentials.load()
         client = await stack.enter_async_context(Client(own))
         namespaces = await stack.enter_async_context(own_namespaces(client, "away", 1))
-        arguments = ["--namespace", namespaces[0]]
+        port = free_port()
+        arguments = ["--namespace", namespaces[0], f"--probes-port={port}"]
         place = await stack.enter_async_context(candidate(own, Path(options.folder), "operator", arguments, {}))
         checker = Checker(client, namespaces, place.beliefs)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         watching = group.create_task(checker.run())
         await checker.synced()
-        figures = await _played(options, client, namespaces[0], place, checker)
+        figures = await _played(options, client, namespaces[0], place, checker, port)
         watching.cancel()
         return figures
 
 
-async def _played(options: Options, client: Client, namespace: str, place: Candidate, checker: Checker) -> Json:
+async def _played(
+    options: Options, client: Client, namespace: str, place: Candidate, checker: Checker, port: int
+) -> Json:
     async def nobody(request: web.Request) -> web.StreamResponse:
         abort(request)
         return web.Response(status=502)
@@ -67,7 +77,7 @@ async def _played(options: Options, client: Client, namespace: str, place: Candi
     await place.start()
     for number in range(CLUSTERS):
         await _make(client, namespace, number)
-    await _well(checker, BEGINS_WITHIN)
+    _, complaints = await _well(checker, BEGINS_WITHIN)
     lines, met = _lines(place), len(place.faults.requests)
     place.faults.trouble = nobody
     place.faults.cut()
@@ -76,9 +86,16 @@ async def _played(options: Options, client: Client, namespace: str, place: Candi
     await _people_go_on(client, namespace)
     await asyncio.sleep(max(0.0, options.seconds / 2))
     said, asked = _lines(place)[len(lines) :], len(place.faults.requests) - met
+    for path, wanted in PROBES.items():
+        found, text = await asked_of(f"http://127.0.0.1:{port}{path}")
+        complaints += [] if found == wanted else [f"{path} says {found}: {text}"]
     place.faults.trouble = None
     was_away = time.monotonic() - began
-    took, complaints = await _well(checker, CAUGHT_UP_WITHIN)
+    took, late = await _well(checker, CAUGHT_UP_WITHIN)
+    complaints += [*late, *checker.surplus]
+    place.signal(signal.SIGTERM)
+    if ended := await place.ended():
+        complaints.append(f"the operator ended with {ended}")
     if len(said) > MOST_LINES:
         complaints.append(f"{len(said)} lines in the log while it was away")
     return {

@@ -43,14 +43,14 @@ class Checker:
         Those that had them by writes that were on their way when a process was killed.
     created, gone
         Worker Pods.
-    changes
-        How often a Pod, a group or a cluster came, went or had another spec or state.
+    more, fewer
+        Workers that people asked for, and asked away, one count after the other.
     """
 
     def __init__(self, client: Client, namespaces: tuple[str, ...], beliefs: Beliefs) -> None:
         self.surplus: list[str] = []
         self.after_a_crash: list[str] = []
-        self.created = self.gone = self.changes = 0
+        self.created = self.gone = self.more = self.fewer = 0
         self._client = client
         self._namespaces = namespaces
         self._beliefs = beliefs
@@ -63,8 +63,8 @@ class Checker:
         self.nodes = Informer(client, NODE)
         for informer in self.pods:
             informer.on(self._on_pod)
-        for informer in (*self.pods, *self.groups, *self.clusters):
-            informer.on(self._on_change)
+        for informer in self.groups:
+            informer.on(self._on_group)
 
     async def run(self) -> None:
         """Watch until it is cancelled."""
@@ -85,13 +85,19 @@ class Checker:
         """Those that are not going."""
         return [group for informer in self.groups for group in informer.values() if not _going(group)]
 
+    def on_node(self, name: str) -> int:
+        """How many Pods are on a node."""
+        return sum(pod["spec"].get("nodeName") == name for informer in self.pods for pod in informer.values())
+
     def workers(self, group: Manifest) -> list[Manifest]:
         """The Pods of a group that count for its replicas."""
         uid = group["metadata"]["uid"]
         return [pod for informer in self.pods for pod in informer.by(OWNER, uid) if self._counts(pod)]
 
-    def _on_change(self, old: Manifest | None, new: Manifest | None) -> None:
-        self.changes += old is None or new is None or _matters(old) != _matters(new)
+    def _on_group(self, old: Manifest | None, new: Manifest | None) -> None:
+        change = _asked(new) - _asked(old)
+        self.more += max(0, change)
+        self.fewer += max(0, -change)
 
     def _on_pod(self, old: Manifest | None, new: Manifest | None) -> None:
         pod = new or old or {}
@@ -193,11 +199,9 @@ def _called(item: Manifest) -> str:
     return f"{item.get('kind', 'object')} {item['metadata']['namespace']}/{item['metadata']['name']}"
 
 
-def _matters(item: Manifest) -> object:
-    """What somebody changes; the status of Dask's own kinds is the operator's answer to it."""
-    own = item.get("apiVersion") == names.API_VERSION
-    state = None if own else (item["status"].get("phase"), _ready(item))
-    return item["metadata"].get("generation"), _going(item), state
+def _asked(group: Manifest | None) -> int:
+    count: int = 0 if group is None or _going(group) else group["spec"]["worker"].get("replicas", 0)
+    return count
 
 
 def _owner(pod: Manifest) -> list[str]:

@@ -32,10 +32,13 @@ class Deeds:
     ----------
     done
         How often what was done.
+    ended
+        Pods that went by that, or have to go.
     """
 
     def __init__(self, client: Client, namespaces: tuple[str, ...], checker: Checker, seed: int) -> None:
         self.done: Counter[str] = Counter()
+        self.ended = 0
         self._client = client
         self._namespaces = namespaces
         self._checker = checker
@@ -119,16 +122,19 @@ class Deeds:
             pod = self._random.choice(pods)
             meta = pod["metadata"]
             await self._client.delete(POD, meta["namespace"], meta["name"], grace=self._random.choice([0, None]))
+            self.ended += 1
 
     async def lose_node(self) -> None:
         """Its object goes, and with it, in a while, its Pods."""
         node = self._a_node()
+        self.ended += self._checker.on_node(node["metadata"]["name"])
         await self._client.delete(NODE, None, node["metadata"]["name"])
         self._background.create_task(self._comes_back(node))
 
     async def node_is_to_go(self) -> None:
         node = self._a_node()
         before = node["spec"].get("taints") or []
+        self.ended += self._checker.on_node(node["metadata"]["name"])
         await self._client.patch(NODE, None, node["metadata"]["name"], {"spec": {"taints": [*before, SPOT]}})
         self._background.create_task(self._stays_after_all(node["metadata"]["name"], before))
 

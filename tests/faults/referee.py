@@ -23,21 +23,21 @@ class Tenure:
 
 
 class Referee:
-    """Sees the writes of all candidates.
+    """Sees the writes of all candidates, and judges them in the order in which they were passed on.
 
     Attributes
     ----------
-    fouls
-        Writes that were passed on while somebody else held the Lease, as sentences.
     writes
         How many there were, but for those of the Lease.
     """
 
     def __init__(self) -> None:
-        self.fouls: list[str] = []
-        self.writes = 0
         self._tenures: list[Tenure] = []
-        self._firsts: dict[str, list[float]] = {}
+        self._written: list[tuple[Met, str]] = []
+
+    @property
+    def writes(self) -> int:
+        return len(self._written)
 
     def of(self, candidate: str) -> Callable[[Met, bytes, int], None]:
         """What sees the writes of this candidate."""
@@ -47,7 +47,7 @@ class Referee:
             if resource == LEASES and status < 300:
                 self._renewed(candidate if json.loads(body)["spec"]["holderIdentity"] else "", met.at)
             elif resource not in (LEASES, QUESTIONS):
-                self._written(candidate, met)  # one that was refused, too: it should not have been tried
+                self._written.append((met, candidate))  # one that was refused, too: it should not have been tried
 
         return passed
 
@@ -58,15 +58,17 @@ class Referee:
 
     def first_write_after(self, moment: float, candidate: str) -> float | None:
         """When a candidate first wrote after a moment of the monotonic clock."""
-        return next((at for at in self._firsts.get(candidate, ()) if at > moment), None)
+        return min((met.at for met, who in self._written if who == candidate and met.at > moment), default=None)
+
+    def fouls(self) -> list[str]:
+        """Writes that were passed on while somebody else held the Lease, as sentences: once all are answered."""
+        found = []
+        for met, candidate in self._written:
+            holder = next((tenure.holder for tenure in reversed(self._tenures) if tenure.since <= met.at), "")
+            if holder != candidate:
+                found.append(f"{candidate} wrote {met.method} {met.path} while {holder or 'nobody'} held the Lease")
+        return found
 
     def _renewed(self, holder: str, at: float) -> None:
         if holder != self.leader:
             self._tenures.append(Tenure(since=at, holder=holder))
-
-    def _written(self, candidate: str, met: Met) -> None:
-        self.writes += 1
-        self._firsts.setdefault(candidate, []).append(met.at)
-        holder = next((tenure.holder for tenure in reversed(self._tenures) if tenure.since <= met.at), "")
-        if holder != candidate:
-            self.fouls.append(f"{candidate} wrote {met.method} {met.path} while {holder or 'nobody'} held the Lease")

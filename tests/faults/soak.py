@@ -32,14 +32,18 @@ that lost an event lists again after at most 90 s."""
 NO_WORK = (LEASES, QUESTIONS)
 """What is written however little there is to do."""
 
-NO_CHANGES = (*NO_WORK, "events")
-"""A Lease goes on being renewed, and Events of what happened before are brought up to date a minute later."""
+UPDATES = "patch events"
+"""Events of what happened before are brought up to date a minute later."""
 
 STEADY = 5.0
 """Seconds without a complaint after which it is as it will stay: a status may be a second behind."""
 
-MOST_REQUESTS = 6.0
-"""Requests of every kind for each change that the checker saw, those included that met a fault and came again."""
+MOST_REQUESTS = 8.0
+"""Requests of every kind for each worker that people asked for or away, each Pod that went otherwise, and each deed:
+those included that met a fault and came again."""
+
+MOST_PODS = 1.2
+"""Pods that were made for each worker that was asked for or had to be replaced: one may go before it was seen."""
 
 LIFE = (3.0, 12.0)
 """Seconds that a process has before it is killed."""
@@ -138,11 +142,16 @@ class Run:
         settled = well - began
         before = len(self._place.faults.requests)
         await asyncio.sleep(self._options.quiet)
-        loud = self._writes(before, but=NO_CHANGES)
+        loud = self._writes(before)
+        del loud[UPDATES]
         shaken = self._writes(0)
-        per_change = before / self._checker.changes
+        causes = self._checker.more + self._checker.fewer + self._deeds.ended + self._deeds.done.total()
+        per_change = before / causes
         if per_change > MOST_REQUESTS:
             complaints.append(f"{per_change:.1f} requests for a change, where {MOST_REQUESTS:g} are enough")
+        wanted = self._checker.more + self._deeds.ended
+        if self._checker.created > MOST_PODS * wanted:
+            complaints.append(f"{self._checker.created} workers were made, where {wanted} were wanted")
         return {
             "seed": self._options.seed,
             "complaints": [*self._checker.surplus, *complaints, *[f"written while quiet: {each}" for each in loud]],
@@ -155,7 +164,9 @@ class Run:
             "writes": sum(shaken.values()) - sum(loud.values()),
             "writes by kind": dict(shaken),
             "requests": len(self._place.faults.requests),
+            "pages": sum("continue" in met.query for met in self._place.faults.requests),
             "requests a change": round(per_change, 2),
+            "workers wanted": wanted,
             "deleted by the operator": sorted(self._deleted()),
         }
 
@@ -164,11 +175,11 @@ class Run:
         deletions = [met for met in self._place.faults.requests if met.method == "DELETE" and "/pods/" in met.path]
         return {met.path.removeprefix("/api/v1/namespaces/").replace("/pods/", "/") for met in deletions}
 
-    def _writes(self, since: int, but: tuple[str, ...] = NO_WORK) -> Counter[str]:
+    def _writes(self, since: int) -> Counter[str]:
         met = [
             calls.of(each.method, each.path) for each in self._place.faults.requests[since:] if each.method in WRITES
         ]
-        return Counter(f"{call.verb} {call.resource}" for call in met if call.resource not in but)
+        return Counter(f"{call.verb} {call.resource}" for call in met if call.resource not in NO_WORK)
 
 
 if __name__ == "__main__":

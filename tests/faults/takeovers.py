@@ -84,7 +84,7 @@ class Match:
             "take-overs": count,
             "seconds until the other wrote": dict(took),
             "writes": self._referee.writes,
-            "complaints": [*self._referee.fouls, *await self._surplus()],
+            "complaints": [*self._referee.fouls(), *await self._surplus()],
         }
 
     async def _take_over(self, manner: str) -> float:

@@ -142,18 +142,19 @@ class Expectations:
                 if deletion.kind == kind and deletion.answered < began:
                     self.seen_leaving(key, deletion.uid)
 
-    def old(self) -> dict[str, float]:
-        """The kinds that have to be listed again, each with the time after which the list has to begin."""
-        wanted: dict[str, float] = {}
+    def old(self) -> dict[tuple[str, str], float]:
+        """What has to be listed again, as kind and namespace, with the time after which the list has to begin."""
+        wanted: dict[tuple[str, str], float] = {}
         limit = self._clock() - OLD
         answered = [
-            *((each.kind, each.answered) for group in self._creations.values() for each in group.values()),
-            *((each.kind, each.answered) for ends in self._deletions.values() for each in ends.values()),
-            *(("Pod", each.answered) for marks in self._marks.values() for each in marks.values()),
+            *((key, each.kind, each.answered) for key, all_ in self._creations.items() for each in all_.values()),
+            *((key, each.kind, each.answered) for key, all_ in self._deletions.items() for each in all_.values()),
+            *((key, "Pod", each.answered) for key, all_ in self._marks.items() for each in all_.values()),
         ]
-        for kind, moment in answered:
+        for key, kind, moment in answered:
             if moment is not None and moment < limit:
-                wanted[kind] = max(moment, wanted.get(kind, moment))
+                where = (kind, key.namespace)
+                wanted[where] = max(moment, wanted.get(where, moment))
         return wanted
 
     def pending(self) -> dict[str, int]:

@@ -27,10 +27,18 @@ class Fence:
 
     def __init__(self) -> None:
         self.holds = True
+        self.asked, self.most = 0, 100
 
-    def check(self) -> None:
-        if not self.holds:
+    def check(self) -> float:
+        self.asked += 1
+        if not self.holds or self.asked > self.most:
             raise LeadershipLost("dropped")
+        return 5.0
+
+
+def always() -> float:
+    """A permission that is never taken away."""
+    return 5.0
 
 
 def config_map(name: str, namespace: str = "default", size: int = 1) -> Manifest:
@@ -90,6 +98,34 @@ async def test_a_write_that_needs_a_new_log_in_is_asked_again(faults: Faults, na
     assert len(faults.requests) == 1
 
 
+async def test_a_write_is_asked_in_the_step_that_hands_its_bytes_over(faults: Faults, namespace: str) -> None:
+    """Its connection was there and it was allowed; then the loop had other things to do, or the process was stopped."""
+    fence = Fence()
+    async with Client(faults.credentials()) as client:
+        guarded = client.guarded(fence.check)
+        fence.most = 2
+        assert await _lost(guarded, config_map("a", namespace))
+        fence.most = 100
+        await guarded.create(config_map("b", namespace))
+    assert [request.method for request in faults.requests] == ["POST"]
+
+
+async def test_a_write_has_no_more_time_than_is_left_when_there_is_a_slot_for_it(
+    faults: Faults, namespace: str
+) -> None:
+    """However much it had when it was decided."""
+
+    async def slow(request: web.Request) -> None:
+        await asyncio.sleep(1.0)
+
+    faults.trouble = slow
+    async with Client(faults.credentials()) as client:
+        with pytest.raises(Unreachable, match="no answer within"):
+            await client.guarded(lambda: 0.2).create(config_map("a", namespace), timeout=5)
+    (asked,) = faults.requests
+    assert float(asked.query["timeout"].removesuffix("s")) <= 0.2
+
+
 GUARDED = pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "as ever"])
 SIZE = 400_000
 
@@ -114,7 +150,7 @@ async def test_what_was_given_up_does_not_arrive_when_the_network_is_back(faults
     """A server that reads again after the write was given up gets the end of the connection, and not the rest."""
     with slow_to_read() as listening:
         async with Client(led_to(listening, faults)) as client:
-            sender = client.guarded(lambda: None) if guarded else client
+            sender = client.guarded(always) if guarded else client
             with pytest.raises(Unreachable):
                 await sender.create(config_map("a", size=SIZE), timeout=0.5)
         assert (_received(listening) > SIZE) is not guarded
@@ -125,7 +161,7 @@ async def test_nor_does_it_where_the_process_was_stopped_meanwhile(faults: Fault
     """Nobody is there to give it up but the kernel: the loop stands still from before its end until all is read."""
     with slow_to_read() as listening:
         async with Client(led_to(listening, faults)) as client:
-            sender = client.guarded(lambda: None) if guarded else client
+            sender = client.guarded(always) if guarded else client
             writing = asyncio.create_task(_given_up(sender))
             await asyncio.sleep(0.3)  # the kernel has taken it by now
             time.sleep(1.5)  # noqa: ASYNC251 - as while it is stopped
@@ -153,7 +189,7 @@ def _received(listening: socket.socket) -> int:
 async def test_a_connection_that_was_answered_is_one_for_everybody(faults: Faults, namespace: str) -> None:
     """It goes back to the others as it was, and ends as connections do."""
     async with Client(faults.credentials()) as client:
-        await client.guarded(lambda: None).create(config_map("a", namespace))
+        await client.guarded(always).create(config_map("a", namespace))
         (kept,) = client._transport._sockets._open()
         assert kept.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == bytes(8)
         assert kept.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0

@@ -88,8 +88,8 @@ class World:
         found = await self.client.list(POD, self.namespace, labels=f"{names.COMPONENT}={component}")
         return [pod for pod in found["items"] if "deletionTimestamp" not in pod["metadata"]]
 
-    async def runs(self, pod: Json, *, ready: bool = True, ip: str = "127.0.0.1") -> None:
-        """As a kubelet reports a Pod whose containers run."""
+    async def runs(self, pod: Json, *, ready: bool = True, ip: str = "127.0.0.1", restarts: int = 0) -> None:
+        """As a kubelet reports a Pod whose containers run, after so many starts anew."""
         started = {"startedAt": "2026-01-01T00:00:00Z"}
         await self.reports(
             pod,
@@ -98,7 +98,7 @@ class World:
                 "podIP": ip,
                 "podIPs": [{"ip": ip}],
                 "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
-                "containerStatuses": [_container(pod, {"running": started}, ready=ready)],
+                "containerStatuses": [{**_container(pod, {"running": started}, ready=ready), "restartCount": restarts}],
             },
         )
 

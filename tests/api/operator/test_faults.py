@@ -196,8 +196,15 @@ async def test_a_namespace_that_cannot_be_listed_keeps_no_other_waiting(
             await world.scale(3)
             await world.until(lambda: tells(world, 3), "a list has found it", within=60)
             assert await other.pods("scheduler") == []
-            faults.lines = faults.trouble = None
-            await other.workers(2)
+            faults.lines = None
+            faults.frozen = True
+            await asyncio.sleep(6)  # the Lease is lost meanwhile
+            faults.frozen = False
+            await world.scale(4)
+            await world.workers(4)
+            assert await other.pods("scheduler") == []
+            faults.trouble = None
+            await other.until(lambda: count(other, 2), "it is served, too", within=60)
 
 
 FORBIDDEN = {"kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden", "message": "no RoleBinding"}

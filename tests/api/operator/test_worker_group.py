@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import yaml
+from aiohttp import web
 
-from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP
-from tests.api.operator.conftest import EXAMPLES, Serve, World, seed_cluster
+from dask_k8s.kube.client import Client
+from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, POD
+from tests.api.operator.conftest import EXAMPLES, Serve, World, cluster_of, seed_cluster, without
+from tests.faults.proxy import Faults, Met, first, only
+from tests.unit.scheduler.conftest import Partner
 
 
 def names_of(pods: list[dict[str, object]]) -> set[str]:
@@ -158,3 +162,44 @@ async def test_status_serves_the_scale_subresource(world: World, serve: Serve) -
     )
     assert scale["status"]["replicas"] == 2
     assert "dask.org/workergroup-name=simple-default" in scale["status"]["selector"]
+
+
+async def test_a_drained_worker_that_was_started_again_unseen_is_drained_once_more(
+    world: World, serve: Serve, scheduler: Partner, faults: Faults, through: Client
+) -> None:
+    """Its deletion was on its way when the kubelet started its container anew, and no event has told of that."""
+    refused: list[str] = []
+
+    async def is_refused() -> bool:
+        return bool(refused)
+
+    async def starts_again(request: web.Request) -> None:
+        faults.lines = without("/pods")
+        await world.runs(await world.client.get(POD, world.namespace, request.path.rpartition("/")[2]), restarts=1)
+
+    def seen(met: Met, body: bytes, status: int) -> None:
+        if met.method == "DELETE" and status == 409:
+            refused.append(met.path)
+
+    faults.passed = seen
+    async with serve(client=through):
+        await world.make(cluster_of(scheduler))
+        await world.runs(*await world.pods("scheduler"))
+        for each in await world.workers(2):
+            await world.runs(each)
+            await scheduler.scene("more", count=1, name=each["metadata"]["name"])
+        await scheduler.scene("slow", what="retire_workers", seconds=0.0)  # which counts them
+        faults.trouble = only(
+            lambda request: request.method == "DELETE" and "/pods/" in request.path, first(1, starts_again)
+        )
+        await world.scale(1)
+        await world.until(is_refused, "the deletion was refused")
+        (left,) = (await scheduler.workers()).keys()
+        (leaver,) = [name for pod in await world.pods() if (name := pod["metadata"]["name"]) not in left]
+        await scheduler.scene("more", count=1, name=leaver)
+        before = await scheduler.scene("calls", what="retire_workers")
+        faults.lines = None
+        faults.cut()
+        await world.workers(1)
+        assert await scheduler.scene("calls", what="retire_workers") - before == 2, "moved, and removed"
+        assert (await scheduler.workers()).keys() == {left}

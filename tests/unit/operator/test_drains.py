@@ -143,23 +143,6 @@ async def test_a_container_that_was_started_again_is_another_worker(talk: Talkin
     assert await ended(talk, "worker-0") == Drained(state=Drain.ABSENT)
 
 
-async def test_a_drained_worker_may_be_another_one_after_a_while(
-    talk: Talking, pods: Pods, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its deletion met a fault, and that its container was started again nobody has seen: the scheduler is asked."""
-    monkeypatch.setattr("dask_k8s.operator.drains.ABSENCE", 0.3)
-    pods("worker-0", "other")
-    await talk.partner.scene("begin", count=1)
-    await talk.partner.scene("more", count=1, name="other")
-    talk.drains.begin(OTHER, retire("worker-0"))
-    assert await ended(talk, "worker-0") == Drained(state=Drain.EMPTY)
-    await talk.until(lambda: talk.drains.of(ref("worker-0")) is None)
-    await talk.partner.scene("more", count=1, name="worker-0")
-    talk.drains.begin(OTHER, retire("worker-0"))
-    assert await ended(talk, "worker-0") == Drained(state=Drain.EMPTY)
-    assert (await talk.partner.workers()).keys() == {"other-1"}
-
-
 async def test_a_drain_that_waits_for_others_is_not_tried_yet(talk: Talking, pods: Pods) -> None:
     """Nobody may say of its data that it stood still: its time begins when it is its turn."""
     pods("worker-0", "worker-1", "worker-2")

@@ -137,9 +137,9 @@ def test_what_is_old_asks_for_a_list_and_stays(expectations: Expectations, clock
     assert expectations.old() == {}
     expectations.deleted(OTHER, "Pod", "uid")
     clock.now += 0.1
-    assert expectations.old() == {"Pod": 100.0}
+    assert expectations.old() == {("Pod", "n"): 100.0}
     clock.now += OLD
-    assert expectations.old() == {"Pod": 100.0 + OLD}
+    assert expectations.old() == {("Pod", "n"): 100.0 + OLD}
     assert names(expectations) == ["w"]
 
 
@@ -170,7 +170,7 @@ def test_a_mark_that_no_event_confirms_is_settled_by_a_list(expectations: Expect
     """Somebody else may have written since: what a later list shows is so."""
     expectations.marked(GROUP, "u", "noon")
     clock.now += OLD + 1
-    assert expectations.old() == {"Pod": 100.0}
+    assert expectations.old() == {("Pod", "n"): 100.0}
     expectations.listed_all(100.0, None)
     assert expectations.mark(GROUP, "u", "evening") == "noon"
     expectations.listed_all(clock.now, None)
