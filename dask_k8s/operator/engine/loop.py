@@ -18,8 +18,15 @@ from dask_k8s.operator.engine.queue import Key, Queue
 
 logger = logging.getLogger(__name__)
 
+PRECONDITION = "Conflict"
+"""The API server's reason where a version was given and is not the present one."""
+
 LONGEST_CONFLICT = 1.0
-"""Seconds at most until a pass that read too old a version is repeated: the cache has mostly caught up at once."""
+"""Seconds at most until a pass is repeated that met an object on its way out: nothing may tell when it is gone."""
+
+LONGEST_STALE = 10.0
+"""Seconds at most until a pass is repeated that read too old a version. The event of the new one wakes its key anyway,
+and while the API server's own cache is behind, it would be asked in vain."""
 
 LONGEST_WAIT = 60.0
 """Seconds at most that a busy API server is given, however many it asks for."""
@@ -120,9 +127,10 @@ class Loop:
             self._ended(key, Result.FENCED)
             if not self._closing:
                 raise
-        except Conflict:
+        except Conflict as error:
             self._ended(key, Result.CONFLICT)
-            self._queue.add_failed(key, longest=LONGEST_CONFLICT)
+            stale = error.reason == PRECONDITION
+            self._queue.add_failed(key, longest=LONGEST_STALE if stale else LONGEST_CONFLICT)
         except DaskK8sError as error:
             self._ended(key, Result.ERROR)
             self._failed(key, error)
