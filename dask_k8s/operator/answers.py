@@ -42,6 +42,7 @@ class Answers:
         self._monotonic = monotonic
         self._asked_at: dict[Ask, float] = {}
         self._every: dict[Ask, float] = {}
+        self._wanted: set[Ask] = set()
         self._targeted_at = float("-inf")
         self.order: Unasked | Silent | Known[tuple[Member, ...]] = Unasked()
         self.targets: Unasked | Silent | Known[Targets] = Unasked()
@@ -49,12 +50,12 @@ class Answers:
 
     def asked(self, questions: Iterable[Question]) -> None:
         """What is asked from now on; the answer to what nobody asks any more is forgotten."""
-        wanted = {question.ask for question in questions}
-        if Ask.ORDER not in wanted:
+        self._wanted = {question.ask for question in questions}
+        if Ask.ORDER not in self._wanted:
             self.order = Unasked()
-        if Ask.TARGET not in wanted:
+        if Ask.TARGET not in self._wanted:
             self.targets = Unasked()
-        if Ask.IDLE not in wanted:
+        if Ask.IDLE not in self._wanted:
             self.idle = Unasked()
 
     def due(self, questions: Iterable[Question]) -> set[Ask]:
@@ -71,8 +72,8 @@ class Answers:
         return max(0.0, min((self._last(ask) + every - now for ask, every in _soonest(questions).items()), default=0.0))
 
     def silent(self, why: str) -> bool:
-        """No answer came to anything; what was known before no longer counts. Whether that is news."""
-        news = {self.refused(ask, why) for ask in Ask}
+        """No answer came to anything that is asked; what was known before no longer counts. Whether that is news."""
+        news = {self.refused(ask, why) for ask in self._wanted}
         return True in news
 
     def refused(self, ask: Ask, why: str) -> bool:

@@ -90,8 +90,9 @@ def test_only_another_target_is_news(answers: Answers) -> None:
 
 def test_silence_ends_what_was_known(answers: Answers, clock: Clock) -> None:
     """The window begins anew after it: what the scheduler would have said meanwhile is not known."""
+    answers.asked([TARGET])
     answers.answered(Ask.TARGET, 4)
-    answers.silent("gone")
+    assert answers.silent("gone")
     assert answers.targets == Silent(since=NOW, why="gone")
     clock.passes(5)
     answers.silent("still gone")
@@ -158,3 +159,12 @@ def test_an_error_in_place_of_one_answer_is_no_silence(answers: Answers) -> None
     assert not answers.refused(Ask.TARGET, "an error")
     assert answers.idle == Known(at=NOW, answer="1.5")
     assert isinstance(answers.targets, Silent)
+
+
+def test_silence_is_news_once_and_of_what_is_asked_alone(answers: Answers) -> None:
+    """Else each attempt at a scheduler that cannot be reached would wake those who ask something else."""
+    answers.asked([IDLE])
+    assert answers.silent("gone")
+    answers.asked([IDLE])
+    assert not answers.silent("gone")
+    assert isinstance(answers.order, Unasked)
