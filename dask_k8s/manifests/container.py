@@ -119,6 +119,12 @@ def main_container(containers: Sequence[Manifest], program: Program) -> int:
     return names.index(program.value) if program.value in names else 0
 
 
+def lasting(spec: Manifest) -> list[Manifest]:
+    """The containers that run until their Pod's end, sidecars that Kubernetes starts before the others included."""
+    sidecars = [each for each in spec.get("initContainers") or () if each.get("restartPolicy") == "Always"]
+    return [*(spec.get("containers") or ()), *sidecars]
+
+
 def _words(container: Manifest, key: str) -> list[str]:
     """A list of words; empty where there is something else, which the API server refuses in its own words."""
     words = container.get(key)

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from dask_k8s import names
 from dask_k8s.kinds.value import Manifest, Ref, value
 from dask_k8s.kinds.worker_group import WorkerGroup
+from dask_k8s.manifests import container
 from dask_k8s.operator.actions import Action, Delete, Patch, Retire
 from dask_k8s.operator.observed import Drain, Known, ObservedGroup, Phase, Silent, Unasked, Worker
 from dask_k8s.operator.plan.conditions import timestamp
@@ -113,17 +114,11 @@ def _grace(worker: Worker, template: Manifest) -> int | None:
     may_hold = worker.phase is not Phase.ENDED and (
         worker.drain in (None, Drain.ABSENT) or (drained is not None and drained.silent)
     )
-    if may_hold or any("preStop" in (each.get("lifecycle") or {}) for each in _lasting(template)):
+    if may_hold or any("preStop" in (each.get("lifecycle") or {}) for each in container.lasting(template)):
         return None
     seconds = DRAINED_GRACE if worker.drain is Drain.EMPTY or worker.phase is Phase.ENDED else GIVEN_UP_GRACE
     own = template.get("terminationGracePeriodSeconds")
     return min(seconds, own) if isinstance(own, int) else seconds
-
-
-def _lasting(template: Manifest) -> list[Manifest]:
-    """The containers that run until a Pod's end, sidecars that Kubernetes starts first included."""
-    sidecars = [each for each in template.get("initContainers") or () if each.get("restartPolicy") == "Always"]
-    return [*(template.get("containers") or ()), *sidecars]
 
 
 def may_go(worker: Worker, replicas: int, timeout: int, now: datetime) -> bool:
