@@ -184,8 +184,9 @@ async def test_a_drained_worker_that_was_started_again_unseen_is_drained_once_mo
     faults.passed = seen
     async with serve(client=through):
         await world.make(cluster_of(scheduler))
+        workers = await world.workers(2)
         await world.runs(*await world.pods("scheduler"))
-        for each in await world.workers(2):
+        for each in workers:
             await world.runs(each)
             await scheduler.scene("more", count=1, name=each["metadata"]["name"])
         await scheduler.scene("slow", what="retire_workers", seconds=0.0)  # which counts them
