@@ -13,7 +13,7 @@ import pytest
 from devcluster import versions
 from tests.elsewhere import WITHOUT_PLUGIN
 
-ON_A_NODE = "tests/node/test_soak.py"
+ON_A_NODE = "tests/node/test_soak.py::test_a_minute_of_everything_ends_in_the_true_state"
 ANYWHERE = "tests/unit/test_settings.py"
 
 
