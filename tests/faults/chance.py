@@ -17,8 +17,8 @@ LONGEST_DELAY = 3.0
 FREEZES = 40.0
 """Seconds that a request gets no answer: longer than anybody waits for one."""
 
-PAGE = 7
-"""Items of a list that come at once: far fewer than there are Pods."""
+PAGE = 2
+"""Items of a list that come at once: far fewer than there are Pods in a namespace."""
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 

@@ -21,6 +21,9 @@ OWNER = "owner"
 STUCK = timedelta(seconds=60)
 """How long an object may be on its way out, in a cluster whose Pods end in a second."""
 
+SEEN_LATER = 1.0
+"""Seconds that this may see later than the operator that something is gone."""
+
 FOUND_OUT = 30.0
 """Seconds that such a Pod may be one too many: the next process starts, waits for the Lease, lists and drains it."""
 
@@ -56,6 +59,8 @@ class Checker:
         self._beliefs = beliefs
         self._crashes: list[float] = []
         self._first_seen: dict[str, float] = {}
+        self._group_of: dict[str, str] = {}
+        self._ended: dict[str, float] = {}
         indexes = {OWNER: _owner}
         self.pods = [Informer(client, POD, ns, indexes=indexes, labels=names.COMPONENT) for ns in namespaces]
         self.groups = [Informer(client, DASK_WORKER_GROUP, ns) for ns in namespaces]
@@ -85,6 +90,10 @@ class Checker:
         """Those that are not going."""
         return [group for informer in self.groups for group in informer.values() if not _going(group)]
 
+    def went_with_its_group(self, pod: str, at: float) -> bool:
+        """Whether a worker's Pod, ``namespace/name``, was deleted since its group was: nobody drains for that."""
+        return self._ended.get(self._group_of.get(pod, ""), float("inf")) <= at + SEEN_LATER
+
     def on_node(self, name: str) -> int:
         """How many Pods are on a node."""
         return sum(pod["spec"].get("nodeName") == name for informer in self.pods for pod in informer.values())
@@ -98,6 +107,8 @@ class Checker:
         change = _asked(new) - _asked(old)
         self.more += max(0, change)
         self.fewer += max(0, -change)
+        if new is None or _going(new):
+            self._ended.setdefault((new or old or {})["metadata"]["uid"], time.monotonic())
 
     def _on_pod(self, old: Manifest | None, new: Manifest | None) -> None:
         pod = new or old or {}
@@ -105,6 +116,7 @@ class Checker:
             return
         self.created += old is None
         self._first_seen.setdefault(pod["metadata"]["name"], time.monotonic())
+        self._group_of[f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"] = metadata.controller_uid(pod) or ""
         self.gone += new is None
         if new is not None and self._counts(new) and not (old is not None and self._counts(old)):
             self._look(metadata.controller_uid(new) or "")

@@ -51,9 +51,15 @@ def _inside(cluster: Cluster, module: str, options: Options | Away) -> Json:
 
 
 def _undrained(play: Play) -> Iterator[str]:
-    """The Pods that went while their worker was in service, whoever deleted them."""
+    """The Pods that went while their worker was in service, whoever deleted them, and had not been drained before.
+
+    A played worker that was drained joins again, empty, when its Pod is not deleted at once; its Pod counts no restart.
+    """
+    drained = set[str]()
     for line in play.lines():
-        if line["what"] == "undrained":
+        if line["what"] == "retired":
+            drained.add(line["worker"])
+        elif line["what"] == "undrained" and line["worker"] not in drained:
             namespace, _, _ = line["cluster"].partition("/")
             yield f"{namespace}/{line['worker']}"
 

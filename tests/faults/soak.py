@@ -171,9 +171,10 @@ class Run:
         }
 
     def _deleted(self) -> set[str]:
-        """The Pods, as ``namespace/name``, that it wanted to have deleted."""
+        """The Pods, as ``namespace/name``, that it wanted to have deleted from groups that were there."""
         deletions = [met for met in self._place.faults.requests if met.method == "DELETE" and "/pods/" in met.path]
-        return {met.path.removeprefix("/api/v1/namespaces/").replace("/pods/", "/") for met in deletions}
+        named = [(met.path.removeprefix("/api/v1/namespaces/").replace("/pods/", "/"), met.at) for met in deletions]
+        return {pod for pod, at in named if not self._checker.went_with_its_group(pod, at)}
 
     def _writes(self, since: int) -> Counter[str]:
         met = [

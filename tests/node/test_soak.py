@@ -21,7 +21,7 @@ def test_a_minute_of_everything_ends_in_the_true_state(tmp_path: Path) -> None:
     assert figures["processes"] == 3
     assert figures["worker Pods"]["created"] > 50, "nothing was shaken"
     assert sum(figures["faults"].values()) > 30, "nothing went wrong"
-    assert figures["pages"] > 30, "no list came in pieces"
+    assert figures["pages"] > 5, "no list came in pieces"
 
 
 @pytest.mark.timeout(600)
