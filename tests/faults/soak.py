@@ -20,6 +20,7 @@ from tests.faults.checker import Checker
 from tests.faults.deeds import Deeds
 from tests.faults.namespaces import own_namespaces
 from tests.faults.operators import Candidate, candidate
+from tests.faults.proxy import Met
 from tests.faults.referee import LEASES, QUESTIONS
 
 Json = dict[str, Any]
@@ -110,6 +111,8 @@ class Run:
         self._deeds = deeds
         self._chance = Chance(place.faults, options.seed + 1)
         self._random = random.Random(options.seed + 2)
+        self._deletions: list[Met] = []
+        place.faults.passed = self._passed
 
     async def shake(self) -> None:
         """Deeds, faults and kills, for as long as was asked."""
@@ -170,10 +173,16 @@ class Run:
             "deleted by the operator": sorted(self._deleted()),
         }
 
+    def _passed(self, met: Met, body: bytes, status: int) -> None:
+        """One that was refused, since the Pod is not as it was seen any more, deleted nothing."""
+        if met.method == "DELETE" and "/pods/" in met.path and status < 300:
+            self._deletions.append(met)
+
     def _deleted(self) -> set[str]:
-        """The Pods, as ``namespace/name``, that it wanted to have deleted from groups that were there."""
-        deletions = [met for met in self._place.faults.requests if met.method == "DELETE" and "/pods/" in met.path]
-        named = [(met.path.removeprefix("/api/v1/namespaces/").replace("/pods/", "/"), met.at) for met in deletions]
+        """The Pods, as ``namespace/name``, that it deleted from groups that were there."""
+        named = [
+            (met.path.removeprefix("/api/v1/namespaces/").replace("/pods/", "/"), met.at) for met in self._deletions
+        ]
         return {pod for pod, at in named if not self._checker.went_with_its_group(pod, at)}
 
     def _writes(self, since: int) -> Counter[str]:
