@@ -114,10 +114,6 @@ class Cache:
         """One for each namespace."""
         return iter(self._informers.values())
 
-    def informer(self, namespace: str | None) -> Informer | None:
-        """The one of a namespace that is served, None standing for all; there is none without a scope."""
-        return self._informers.get(namespace)
-
     def known(self, namespace: str) -> bool:
         """Whether it has been listed there: before that it looks empty."""
         informer = self.of(namespace)
@@ -135,8 +131,8 @@ class Cache:
         (self._denied.discard if may else self._denied.add)(namespace)
         return may
 
-    def of(self, namespace: str) -> Informer | None:
-        """The informer that follows the objects of a namespace."""
+    def of(self, namespace: str | None) -> Informer | None:
+        """The informer that follows a namespace, None standing for all; there is none without a scope."""
         return self._informers.get(None) or self._informers.get(namespace)
 
 
@@ -217,7 +213,7 @@ class Caches:
         """Until each has taken in a list of a namespace that began after that moment of the monotonic clock."""
         async with asyncio.TaskGroup() as group:
             for cache in self.all():
-                if (informer := cache.informer(namespace)) is not None:
+                if (informer := cache.of(namespace)) is not None:
                     group.create_task(informer.listed_since(moment))
 
     def troubles(self) -> Iterator[str]:
