@@ -381,5 +381,5 @@ class Drains:
 
 def _told(drained: drain.Outcome) -> Drained:
     if drained.refused is None:
-        return Drained(state=Drain.EMPTY)
+        return Drained(state=Drain.EMPTY, moved=datetime.now(UTC))
     return Drained(state=Drain.STUCK if drained.stuck else Drain.REFUSED, why=drained.refused)

@@ -59,7 +59,7 @@ class Drained:
     silent
         Why nobody knows how far it has come: the scheduler does not answer.
     moved
-        When it began, and then when less was left than at the look before.
+        When it began, and then when less was left than at the look before; where it is drained, when that was so.
     """
 
     state: Drain

@@ -154,7 +154,10 @@ def worker(
     name: str, phase: Phase = Phase.READY, *, created: datetime = LONG_AGO, drain: Drain | None = None, **fields: Any
 ) -> Worker:
     """A worker that was made ten minutes ago."""
-    drained = fields.pop("drained", None) or (None if drain is None else Drained(state=drain, why="It has no room."))
+    moved = NOW if drain is Drain.EMPTY else None
+    drained = fields.pop("drained", None) or (
+        None if drain is None else Drained(state=drain, why="It has no room.", moved=moved)
+    )
     return Worker(ref=pod(name), phase=phase, template="v1", created=created, drained=drained, **fields)
 
 

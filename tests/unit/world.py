@@ -139,7 +139,8 @@ class GroupWorld:
 
     def _moved(self, worker: Worker) -> Worker:
         """One step of a Pod's life, and of its drain."""
-        drains = {Drain.UNDER_WAY: Drained(state=Drain.EMPTY), Drain.EMPTY: Drained(state=Drain.EMPTY)}  # the rest ends
+        empty = Drained(state=Drain.EMPTY, moved=self.now)
+        drains = {Drain.UNDER_WAY: empty, Drain.EMPTY: worker.drained}  # the rest ends
         phases = {Phase.EXPECTED: Phase.PENDING, Phase.PENDING: Phase.RUNNING, Phase.RUNNING: Phase.READY}
         return replace(
             worker,

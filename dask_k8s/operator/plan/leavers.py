@@ -17,7 +17,7 @@ from dask_k8s.kinds.value import Manifest, Ref, value
 from dask_k8s.kinds.worker_group import WorkerGroup
 from dask_k8s.manifests import container
 from dask_k8s.operator.actions import Action, Delete, Patch, Retire
-from dask_k8s.operator.observed import Drain, Known, ObservedGroup, Phase, Silent, Unasked, Worker
+from dask_k8s.operator.observed import Drain, Drained, Known, ObservedGroup, Phase, Silent, Unasked, Worker
 from dask_k8s.operator.plan.conditions import timestamp
 
 FRESH = timedelta(seconds=2)
@@ -28,6 +28,9 @@ STANDS_STILL = timedelta(seconds=10)
 
 DRAINED_GRACE = 5
 """Seconds for a Pod that holds nothing any more: to close its connections, and for what users do at a worker's end."""
+
+JUST_DRAINED = timedelta(seconds=2)
+"""How long a drained worker surely holds nothing: no container starts again, joins and is given data within that."""
 
 GIVEN_UP_GRACE = 30
 """Seconds for a Pod whose data nobody can take: it would try to hand it over until its grace is over."""
@@ -98,27 +101,38 @@ def drained(group: WorkerGroup, observed: ObservedGroup, cluster: Ref, now: date
         (going if may_go(worker, replicas, timeout, now) else staying).append(worker)
     waiting = [worker for worker in staying if worker.drain is None]
     for worker in going:
-        yield Delete(target=worker.ref, grace=_grace(worker, group.worker.template.spec))
+        yield Delete(target=worker.ref, grace=_grace(worker, group.worker.template.spec, now))
     for until in sorted({deadline(worker, timeout) for worker in waiting}):
         together = frozenset(worker.ref for worker in waiting if deadline(worker, timeout) == until)
         yield Retire(cluster=cluster, workers=together, until=until)
 
 
-def _grace(worker: Worker, template: Manifest) -> int | None:
+def _grace(worker: Worker, template: Manifest, now: datetime) -> int | None:
     """Seconds that a Pod has to end, where its own grace period would be longer than it can need.
 
-    One whose scheduler is silent, or that joins just now, may have something to hand over yet; and what a ``preStop``
-    does is its user's.
+    One whose scheduler is silent, or that joins just now, may have something to hand over yet. So may one that was
+    drained long ago: while the API server was away, no kubelet could tell that it was started again. And what a
+    ``preStop`` does is its user's.
     """
-    drained = worker.drained
-    may_hold = worker.phase is not Phase.ENDED and (
-        worker.drain in (None, Drain.ABSENT) or (drained is not None and drained.silent)
-    )
-    if may_hold or any("preStop" in (each.get("lifecycle") or {}) for each in container.lasting(template)):
+    if _may_hold(worker, now) or any(
+        "preStop" in (each.get("lifecycle") or {}) for each in container.lasting(template)
+    ):
         return None
     seconds = DRAINED_GRACE if worker.drain is Drain.EMPTY or worker.phase is Phase.ENDED else GIVEN_UP_GRACE
     own = template.get("terminationGracePeriodSeconds")
     return min(seconds, own) if isinstance(own, int) else seconds
+
+
+def _may_hold(worker: Worker, now: datetime) -> bool:
+    if worker.phase is Phase.ENDED:
+        return False
+    match worker.drained:
+        case None | Drained(state=Drain.ABSENT):
+            return True
+        case Drained(state=Drain.EMPTY, moved=moved):
+            return moved is None or now - moved > JUST_DRAINED
+        case drained:
+            return bool(drained.silent)
 
 
 def may_go(worker: Worker, replicas: int, timeout: int, now: datetime) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import yaml
 from aiohttp import web
 
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, POD
-from tests.api.operator.conftest import EXAMPLES, Serve, World, cluster_of, seed_cluster, without
+from dask_k8s.operator.plan.leavers import DRAINED_GRACE, JUST_DRAINED
+from tests.api.operator.conftest import EXAMPLES, Json, Serve, World, cluster_of, seed_cluster, without
 from tests.faults.proxy import Faults, Met, first, only
 from tests.unit.scheduler.conftest import Partner
 
@@ -204,3 +207,30 @@ async def test_a_drained_worker_that_was_started_again_unseen_is_drained_once_mo
         await world.workers(1)
         assert await scheduler.scene("calls", what="retire_workers") - before == 2, "moved, and removed"
         assert (await scheduler.workers()).keys() == {left}
+
+
+async def test_a_drained_worker_whose_deletion_had_to_wait_has_its_own_grace(
+    world: World, serve: Serve, scheduler: Partner, faults: Faults, through: Client
+) -> None:
+    """While the API server is away, no kubelet can tell that the container was started again and has joined."""
+    asked: list[tuple[float, Json]] = []
+
+    async def is_away(request: web.Request) -> web.StreamResponse | None:
+        asked.append((time.monotonic(), await request.json()))
+        return web.Response(status=503) if asked[-1][0] - asked[0][0] < JUST_DRAINED.total_seconds() else None
+
+    async with serve(client=through):
+        await world.make(cluster_of(scheduler))
+        workers = await world.workers(2)
+        await world.runs(*await world.pods("scheduler"))
+        for each in workers:
+            await world.runs(each)
+            await scheduler.scene("more", count=1, name=each["metadata"]["name"])
+        faults.trouble = only(lambda request: request.method == "DELETE" and "/pods/" in request.path, is_away)
+        await world.scale(1)
+        await world.workers(1)
+    (first_asked, at_first), (last_asked, at_last) = asked[0], asked[-1]
+    assert last_asked - first_asked >= JUST_DRAINED.total_seconds()
+    assert at_first["gracePeriodSeconds"] == DRAINED_GRACE
+    assert "gracePeriodSeconds" not in at_last
+    assert at_last["preconditions"].keys() == {"uid", "resourceVersion"}

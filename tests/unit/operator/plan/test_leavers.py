@@ -156,6 +156,13 @@ DRAINS = [
     ),
     ("an empty one is deleted at once", 1, observed(a, retiring("b", Drain.EMPTY)), ["delete b within 5 s"], False),
     (
+        "one that was empty a while ago may have been started again, unseen: it goes with its own grace",
+        1,
+        observed(a, retiring("b", drained=Drained(state=Drain.EMPTY, moved=later(-2.1)))),
+        ["delete b"],
+        False,
+    ),
+    (
         "the last holder of data stays past drainTimeout, while others are to stay",
         1,
         observed(worker("a", drain=Drain.REFUSED), retiring("b", Drain.REFUSED, since=-61)),

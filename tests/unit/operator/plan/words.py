@@ -92,5 +92,8 @@ def told(there: ObservedGroup) -> str:
 def _state(each: Worker) -> str:
     since = "" if each.retiring_since is None else f"chosen {(NOW - each.retiring_since).total_seconds():g} s ago"
     drain = "" if each.drain is None else DRAINS[each.drain]
+    if each.drained is not None and each.drain is Drain.EMPTY and each.drained.moved != NOW:
+        assert each.drained.moved is not None
+        drain = f"was drained {(NOW - each.drained.moved).total_seconds():g} s ago"
     node = "is on a node that goes" if each.node_leaves else ""
     return ", ".join(filter(None, [STATES.get(each.phase, ""), since, drain, node]))
