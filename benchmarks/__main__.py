@@ -6,12 +6,13 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks import burst, idle, scale, shrink, start
+from benchmarks import burst, idle, scale, start, workers
 from devcluster import exit_code
 
 PARTS: Mapping[str, Callable[[int | None], None]] = {
     "start": start.main,
-    "shrink": shrink.main,
+    "shrink": workers.shrink,
+    "grow": workers.grow,
     "burst": burst.main,
     "idle": idle.main,
     "scale": scale.create,

@@ -1,8 +1,9 @@
-"""Workers leave: six become two without work, and four that hold 4 GB become two.
+"""Real workers leave and come: six become two without work, four that hold 4 GB become two, and two become six.
 
 The clock starts when the count is written, and stops when the scheduler knows those alone that stay, and when the
-Pods of the others are gone from the API. Raw is one call of ``retire_workers`` and a DELETE of each Pod. All take
-turns, each on a cluster of its own from the same manifests; who looks on stands in the cluster's network.
+Pods of the others are gone from the API; or when all have joined. Raw is one call of ``retire_workers`` and a DELETE of
+each Pod, or a POST of each. All take turns, each on a cluster of its own from the same manifests; who looks on stands
+in the cluster's network.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ import yaml
 
 from benchmarks import peer, report, serving, start_raw
 from benchmarks.serving import Environment, kubectl
-from benchmarks.shrink_client import CLUSTER, WORKS, Work
 from benchmarks.start import installed, plain_environment
+from benchmarks.workers_client import CLUSTER, WORKS, Work
 from dask_k8s import make_cluster_spec
 from dask_k8s.cluster.spec import default_image
 from devcluster import Cluster, up
@@ -65,7 +66,7 @@ def _outside(place: Place) -> AbstractContextManager[object]:
 
 def _embedded(place: Place) -> AbstractContextManager[object]:
     words = [place.namespace, default_image(), str(place.work.workers)]
-    return serving.process([sys.executable, "-m", "benchmarks.shrink_embedded", *words], place.environment)
+    return serving.process([sys.executable, "-m", "benchmarks.workers_embedded", *words], place.environment)
 
 
 def _peer_inside(place: Place) -> AbstractContextManager[object]:
@@ -78,7 +79,7 @@ def _peer_outside(place: Place) -> AbstractContextManager[object]:
 
 @dataclass(frozen=True)
 class Subject:
-    """Who makes a cluster smaller, from where.
+    """Who makes a cluster smaller or larger, from where.
 
     Parameters
     ----------
@@ -109,20 +110,38 @@ PEERS = (
     Subject("dask-kubernetes, outside", _peer_outside, service=PEER, most=1),
 )
 RAW = Subject("raw", lambda _: nullcontext(), manifests=_objects, means="hand")
-PARTS: Mapping[str, Sequence[Subject]] = {"idle": (*OURS, *PEERS, RAW), "data": (*OURS, RAW)}
+FEWER: Mapping[str, Sequence[Subject]] = {"idle": (*OURS, *PEERS, RAW), "data": (*OURS, RAW)}
 
 
-def main(rounds: int | None) -> None:
-    """Measure and print."""
+def shrink(rounds: int | None) -> None:
+    """Fewer workers."""
     rounds = rounds or ROUNDS
     cluster = up("node")
     with installed(cluster, serves=False):
-        for work, subjects in PARTS.items():
+        for work, subjects in FEWER.items():
             runs = alternating(cluster, work, subjects, rounds)
             header = (*HEADER, "of raw, scheduler", "of raw, API")
             rows = [row(name, runs[name], runs[RAW.name]) for name in runs]
             note = f"{rounds} rounds each, alternating, medians (spread)."
             report.publish(f"shrink-{work}", header, rows, note, runs)
+
+
+def grow(rounds: int | None) -> None:
+    """More workers."""
+    rounds = rounds or ROUNDS
+    cluster = up("node")
+    with installed(cluster, serves=False):
+        runs = alternating(cluster, "more", (*OURS, *PEERS, RAW), rounds)
+    rows = [
+        (
+            name,
+            *(report.summary(found, figure) for figure in ("made", "joined")),
+            f"{report.ratio(found, runs[RAW.name], 'joined'):.2f}",
+        )
+        for name, found in runs.items()
+    ]
+    header = ("", "four new Pods exist", "six workers have joined", "of raw")
+    report.publish("grow", header, rows, f"{rounds} rounds each, alternating, medians (spread).", runs)
 
 
 def row(name: str, runs: Sequence[Run], raw: Sequence[Run]) -> tuple[str, ...]:
@@ -147,9 +166,9 @@ def alternating(cluster: Cluster, work: str, subjects: Sequence[Subject], rounds
 
 
 def measured(cluster: Cluster, work: str, subject: Subject) -> Run:
-    """One scale-down, with an operator and a namespace of its own."""
+    """One change, with an operator and a namespace of its own."""
     environment = {**plain_environment(), **cluster.environment()}
-    with serving.namespace("shrink", environment) as namespace:
+    with serving.namespace("workers", environment) as namespace:
         place = Place(cluster, environment, namespace, WORKS[work])
         with subject.serve(place):
             try:
@@ -163,7 +182,7 @@ def measured(cluster: Cluster, work: str, subject: Subject) -> Run:
 def looked_on(place: Place, subject: Subject, work: str) -> Run:
     """What the client saw."""
     words = [place.namespace, subject.service, work, subject.means]
-    argv = place.cluster.inside([sys.executable, "-m", "benchmarks.shrink_client", *words])
+    argv = place.cluster.inside([sys.executable, "-m", "benchmarks.workers_client", *words])
     done = subprocess.run(argv, env=place.environment, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     if done.returncode:
         raise RuntimeError(f"{subject.name} failed:\n{done.stderr[-3000:]}")

@@ -1,9 +1,9 @@
-"""One scale-down, seen from a client: fills the workers, lowers their number, prints when they were gone.
+"""One change of the number of real workers, seen from a client.
 
-Run as ``python -m benchmarks.shrink_client NAMESPACE SERVICE WORK MEANS`` in the cluster's network, beside a cluster
-``shrink``. Prints one line of JSON: seconds until the scheduler knew those alone that stay, until the last Pod was
-asked to go, had ended, and was gone from the API, how many did not end in time and were killed, and how many values
-were lost.
+Run as ``python -m benchmarks.workers_client NAMESPACE SERVICE WORK MEANS`` in the cluster's network, beside a cluster
+``workers``. Prints one line of JSON. Where workers leave: seconds until the scheduler knew those alone that stay, until
+the last Pod was asked to go, had ended, and was gone from the API, how many did not end in time and were killed, and
+how many values were lost. Where others come: seconds until the last of their Pods existed, and until all had joined.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from typing import Any
 
 import distributed
 
+from benchmarks import start_raw
 from dask_k8s import names
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.credentials import load
 from dask_k8s.kube.resources import DASK_WORKER_GROUP, POD
 
-CLUSTER = "shrink"
+CLUSTER = "workers"
 WORKERS = f"{names.COMPONENT}=worker"
 LOOK = 0.005
 REST = 8.0
@@ -39,19 +40,19 @@ GRACE = 1
 
 @dataclass(frozen=True)
 class Work:
-    """What is on a cluster, and how many of its workers stay."""
+    """How many workers a cluster has, how many it is to have, and the values on those that it has."""
 
     workers: int
-    stay: int
-    values: int
-    size: int
+    wanted: int
+    values: int = 0
+    size: int = 0
 
 
-WORKS = {"idle": Work(6, 2, 300, 100), "data": Work(4, 2, 400, 10_000_000)}
+WORKS = {"idle": Work(6, 2, 300, 100), "data": Work(4, 2, 400, 10_000_000), "more": Work(2, 6)}
 
 
 async def main(namespace: str, service: str, work: Work, means: str) -> dict[str, float]:
-    """From a cluster at rest to a smaller one."""
+    """From a cluster at rest to a smaller or a larger one."""
     address = f"tcp://{service}.{namespace}.svc:{names.SCHEDULER_PORT}"
     async with (
         Client(await load()) as api,
@@ -59,6 +60,8 @@ async def main(namespace: str, service: str, work: Work, means: str) -> dict[str
         asyncio.timeout(4 * LONGEST),
     ):
         await at_rest(api, dask, namespace, work.workers)
+        if work.wanted > work.workers:
+            return await grown(api, dask, namespace, work, means)
         values = await fill(dask, work)
         return {**await shrunk(api, dask, namespace, work, means), "lost": await lost(dask, values, work)}
 
@@ -94,14 +97,43 @@ async def shrunk(api: Client, dask: Any, namespace: str, work: Work, means: str)
     listed = await api.list(POD, namespace, labels=WORKERS)
     version = listed["metadata"]["resourceVersion"]
     async with asyncio.timeout(LONGEST), asyncio.TaskGroup() as group:
-        scheduler = group.create_task(left_scheduler(dask, work.stay))
-        pods = group.create_task(left_api(api, namespace, version, work.workers - work.stay))
+        scheduler = group.create_task(left_scheduler(dask, work.wanted))
+        pods = group.create_task(left_api(api, namespace, version, work.workers - work.wanted))
         await asyncio.sleep(1)
         began = time.monotonic()
         await MEANS[means](api, dask, namespace, work)
     times, killed = pods.result()
     times["scheduler"] = scheduler.result()
     return {**{name: round(at - began, 3) for name, at in times.items()}, "killed": killed}
+
+
+async def grown(api: Client, dask: Any, namespace: str, work: Work, means: str) -> dict[str, float]:
+    """Do it, and look at API and scheduler meanwhile."""
+    version = (await api.list(POD, namespace, labels=WORKERS))["metadata"]["resourceVersion"]
+    async with asyncio.timeout(LONGEST), asyncio.TaskGroup() as group:
+        pods = group.create_task(came_to_api(api, namespace, version, work.wanted - work.workers))
+        scheduler = group.create_task(came_to_scheduler(dask, work.wanted))
+        await asyncio.sleep(1)
+        began = time.monotonic()
+        await MEANS[means](api, dask, namespace, work)
+    return {"made": round(pods.result() - began, 3), "joined": round(scheduler.result() - began, 3)}
+
+
+async def came_to_api(api: Client, namespace: str, version: str, newcomers: int) -> float:
+    """When the last of the new Pods existed."""
+    async with api.watch(POD, namespace, version=version, labels=WORKERS) as events:
+        async for kind, _ in events:
+            newcomers -= kind == "ADDED"
+            if not newcomers:
+                return time.monotonic()
+    raise RuntimeError("The watch has ended")
+
+
+async def came_to_scheduler(dask: Any, wanted: int) -> float:
+    """When the scheduler knew all workers."""
+    while len(await dask.scheduler.ncores()) < wanted:
+        await asyncio.sleep(LOOK)
+    return time.monotonic()
 
 
 async def left_scheduler(dask: Any, stay: int) -> float:
@@ -150,13 +182,18 @@ async def lost(dask: Any, values: list[Any], work: Work) -> int:
 
 async def by_count(api: Client, dask: Any, namespace: str, work: Work) -> None:
     """What ``kubectl scale`` does: the rest is the operator's."""
-    count = {"spec": {"worker": {"replicas": work.stay}}}
+    count = {"spec": {"worker": {"replicas": work.wanted}}}
     await api.patch(DASK_WORKER_GROUP, namespace, names.default_group(CLUSTER), count)
 
 
 async def by_hand(api: Client, dask: Any, namespace: str, work: Work) -> None:
-    """The raw limit: one call to the scheduler, and their Pods are deleted."""
-    retired = await dask.retire_workers(n=work.workers - work.stay)
+    """The raw limit: one call to the scheduler, and their Pods are deleted; or the same Pods are POSTed at once."""
+    if work.wanted > work.workers:
+        (image,) = {pod["spec"]["containers"][0]["image"] for pod in (await api.list(POD, namespace))["items"]}
+        pods = start_raw.objects(CLUSTER, namespace, image, work.wanted)[2 + work.workers :]
+        await asyncio.gather(*map(api.create, pods))
+        return
+    retired = await dask.retire_workers(n=work.workers - work.wanted)
     await asyncio.gather(*(api.delete(POD, namespace, each["name"], grace=GRACE) for each in retired.values()))
 
 

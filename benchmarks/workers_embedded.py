@@ -1,6 +1,6 @@
 """A notebook's process, outside, whose KubeCluster has its operator in itself; it lives until it is ended.
 
-Run as ``python -m benchmarks.shrink_embedded NAMESPACE IMAGE WORKERS``.
+Run as ``python -m benchmarks.workers_embedded NAMESPACE IMAGE WORKERS``.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from benchmarks.shrink_client import CLUSTER
+from benchmarks.workers_client import CLUSTER
 from dask_k8s import KubeCluster
 
 
