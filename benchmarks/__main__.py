@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks import burst, idle, scale, start, workers
+from benchmarks import burst, idle, profiling, scale, start, workers
 from devcluster import exit_code
 
 PARTS: Mapping[str, Callable[[int | None], None]] = {
@@ -21,6 +21,7 @@ PARTS: Mapping[str, Callable[[int | None], None]] = {
     "restart": scale.restart,
     "fairness": scale.fairness,
     "many": scale.many,
+    "profile": profiling.main,
 }
 
 

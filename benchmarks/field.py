@@ -106,22 +106,22 @@ class Used:
     """What an operator's process has used since it was last asked."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._pid = process.pid
-        self._before = usage.processor(self._pid)
+        self.pid = process.pid
+        self._before = usage.processor(self.pid)
 
     def seconds(self) -> float:
         """Of a core."""
-        now = usage.processor(self._pid)
+        now = usage.processor(self.pid)
         used, self._before = now - self._before, now
         return used
 
     def memory(self) -> float:
         """MiB."""
-        return usage.memory(self._pid)
+        return usage.memory(self.pid)
 
     def peak(self) -> float:
         """MiB at most until now."""
-        return usage.peak(self._pid)
+        return usage.peak(self.pid)
 
 
 @asynccontextmanager

@@ -43,9 +43,11 @@ def publish(
     """
     text = f"{table(header, rows)}\n\n{note} {machine()}\n"
     print(text)
-    every = "\n".join(f"{what}: {json.dumps(figures)}" for what, figures in runs.items())
+    if runs:
+        every = "\n".join(f"{what}: {json.dumps(figures)}" for what, figures in runs.items())
+        text += f"\n````{{dropdown}} Every run\n```text\n{every}\n```\n````\n"
     FIGURES.mkdir(exist_ok=True)
-    (FIGURES / f"{part}.md").write_text(f"{text}\n````{{dropdown}} Every run\n```text\n{every}\n```\n````\n")
+    (FIGURES / f"{part}.md").write_text(text)
 
 
 def machine() -> str:
