@@ -22,9 +22,9 @@ from dask_k8s import names
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube import credentials
 from dask_k8s.kube.client import Client
-from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, NAMESPACE, POD
+from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, NAMESPACE, POD, Resource
 from devcluster import Cluster, up
-from tests.played.playing import manifest, playing
+from tests.played.playing import Play, manifest, playing
 
 OURS, RAW, PEER = "dask-k8s", "raw", "dask-kubernetes"
 LONGEST = 1800.0
@@ -35,11 +35,12 @@ IN_FLIGHT = 64
 
 @dataclass(frozen=True)
 class Field:
-    """Where it is measured, and a client with the operator's own settings."""
+    """Where it is measured, a client with the operator's own settings, and who speaks for schedulers."""
 
     cluster: Cluster
     environment: Environment
     client: Client
+    play: Play
 
     @asynccontextmanager
     async def namespace(self) -> AsyncIterator[str]:
@@ -80,9 +81,18 @@ class Field:
 
     async def scale(self, namespace: str, clusters: Iterable[str], workers: int) -> None:
         """Write the count of each default group."""
-        patch = {"spec": {"worker": {"replicas": workers}}}
-        groups = [names.default_group(name) for name in clusters]
-        await each(lambda group: self.client.patch(DASK_WORKER_GROUP, namespace, group, patch), groups)
+        groups = map(names.default_group, clusters)
+        await self.patch(DASK_WORKER_GROUP, namespace, groups, {"spec": {"worker": {"replicas": workers}}})
+
+    async def patch(self, resource: Resource, namespace: str, called: Iterable[str], patch: Manifest) -> None:
+        """The same for each."""
+        await each(lambda name: self.client.patch(resource, namespace, name, patch), called)
+
+    async def told(self, what: str, least: int) -> None:
+        """Wait until schedulers and workers have told so often of something."""
+        async with asyncio.timeout(LONGEST):
+            while sum(line["what"] == what for line in self.play.lines()) < least:
+                await asyncio.sleep(1)
 
     async def ready(self, namespace: str, clusters: Iterable[str], workers: int) -> float:
         """The moment in which each default group says that so many are ready."""
@@ -130,10 +140,10 @@ async def field() -> AsyncIterator[Field]:
     cluster = up("scale")
     async with AsyncExitStack() as stack:
         stack.enter_context(installed(cluster, serves=False))
-        stack.enter_context(playing(cluster))
+        play = stack.enter_context(playing(cluster))
         own = await credentials.from_kubeconfig(str(cluster.kubeconfig))
         client = await stack.enter_async_context(Client(own, in_flight=IN_FLIGHT))
-        yield Field(cluster, {**plain_environment(), **cluster.environment()}, client)
+        yield Field(cluster, {**plain_environment(), **cluster.environment()}, client, play)
 
 
 def clusters(count: int, workers: int) -> list[Manifest]:

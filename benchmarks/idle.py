@@ -8,22 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
-import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator
 
-from benchmarks import report, serving, usage
-from benchmarks.start import installed, plain_environment
+from benchmarks import report, usage
+from benchmarks.field import OURS, Field, Used, field
 from dask_k8s import names
 from dask_k8s.kinds.value import Manifest
-from dask_k8s.kube import credentials
-from dask_k8s.kube.client import Client
-from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, NAMESPACE, POD
-from devcluster import Cluster, up
-from tests.played.playing import Play, manifest, playing
+from dask_k8s.kube.resources import DASK_CLUSTER, POD
+from tests.played.playing import manifest
 from tests.played.scene import SCENE
 from tests.played.server import COUNT
 
@@ -31,8 +25,7 @@ IDLE, DRAINING = 500, 20
 WORKERS, LEFT = 10, 5
 """Workers of a cluster that drains, before and after."""
 
-WINDOW, SETTLE, LONGEST = 60.0, 15.0, 600.0
-AT_ONCE = 20
+WINDOW, SETTLE = 60.0, 15.0
 IDLE_TIMEOUT = 300
 """Seconds: far from its end a scheduler is asked each ten seconds, and all is measured before it warns."""
 
@@ -44,77 +37,65 @@ HEADER = ("", "questions a second", "of a core", "connections", "begun", "reques
 
 def main(rounds: int | None) -> None:
     """Measure and print; further rounds repeat each window."""
-    cluster = up("scale")
-    with installed(cluster, serves=False), playing(cluster) as play:
-        asyncio.run(measured(cluster, play, rounds or 1))
+    rows = asyncio.run(_measured(rounds or 1))
+    runs = {f"{number}, {row[0]}": row[1:] for number, row in enumerate(rows, 1)}
+    report.publish("idle", HEADER, rows, f"{WINDOW:g} s each.", runs)
 
 
-async def measured(cluster: Cluster, play: Play, rounds: int) -> None:
+async def _measured(rounds: int) -> list[tuple[str, ...]]:
     """All situations, one after the other, in one life of an operator."""
-    environment = {**plain_environment(), **cluster.environment()}
-    namespace = f"idle-{secrets.token_hex(3)}"
-    async with Client(await credentials.from_kubeconfig(str(cluster.kubeconfig))) as client:
-        await client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
-        try:
-            with serving.process(cluster.inside([*serving.OURS, "--namespace", namespace]), environment) as process:
-                watcher = Watcher(play, process, environment)
-                rows = [
-                    (name, *await watcher.window())
-                    async for name in situations(Scene(client, play, namespace))
-                    for _ in range(rounds)
-                ]
-        finally:
-            await client.delete(NAMESPACE, None, namespace)
-    report.publish(
-        "idle",
-        HEADER,
-        rows,
-        f"{WINDOW:g} s each.",
-        {f"{number}, {row[0]}": row[1:] for number, row in enumerate(rows, 1)},
-    )
+    async with field() as place, place.namespace() as namespace:
+        with place.operator(OURS, [namespace]) as used:
+            watcher = Watcher(place, used)
+            return [
+                (name, *await watcher.window()) async for name in situations(place, namespace) for _ in range(rounds)
+            ]
 
 
 class Watcher:
     """Looks at one operator."""
 
-    def __init__(self, play: Play, process: subprocess.Popen[bytes], environment: Mapping[str, str]) -> None:
-        self._play = play
-        self._pid = process.pid
-        self._environment = environment
+    def __init__(self, place: Field, used: Used) -> None:
+        self._place = place
+        self._used = used
 
     async def window(self) -> tuple[str, ...]:
         """What it used in a while."""
         await asyncio.sleep(SETTLE)
-        began, used, told = time.monotonic(), usage.processor(self._pid), len(self._play.lines())
-        asked = usage.requests(self._environment)
+        lines, pid = self._place.play.lines, self._used.pid
+        told, asked = len(lines()), usage.requests(self._place.environment)
+        began = time.monotonic()
+        self._used.seconds()
         await asyncio.sleep(WINDOW)
-        took, used = time.monotonic() - began, usage.processor(self._pid) - used
-        lines = self._play.lines()[told:]
-        totals = [line["total"] for line in lines if line["what"] == "asked"]
-        requests = usage.requests(self._environment) - asked
+        share = self._used.seconds() / (time.monotonic() - began)
+        requests = usage.requests(self._place.environment) - asked
+        new = lines()[told:]
+        totals = [line["total"] for line in new if line["what"] == "asked"]
         row = (
             f"{(totals[-1] - totals[0]) / (len(totals) - 1) / COUNT:.0f}",
-            f"{used / took:.1%}",
-            str(usage.connections(self._pid, names.SCHEDULER_PORT)),
-            str(sum(line["what"] == "connected" for line in lines)),
+            f"{share:.1%}",
+            str(usage.connections(pid, names.SCHEDULER_PORT)),
+            str(sum(line["what"] == "connected" for line in new)),
             ", ".join(f"{count} {verb}" for verb, count in sorted(requests.items())) or "none",
-            f"{usage.memory(self._pid):.0f} MiB",
+            f"{self._used.memory():.0f} MiB",
         )
         print(*row, sep=" | ", file=sys.stderr, flush=True)
         return row
 
 
-async def situations(scene: Scene) -> AsyncIterator[str]:
+async def situations(place: Field, namespace: str) -> AsyncIterator[str]:
     """Brings each about, and says its name once it is there."""
-    await scene.make((manifest(f"idle-{number}", 1) for number in range(IDLE)), joined=IDLE)
+    idle = [f"idle-{number}" for number in range(IDLE)]
+    await place.make(namespace, (manifest(name, 1) for name in idle))
+    await place.told("joined", IDLE)
     yield f"{IDLE} clusters, nothing is asked"
-    await scene.all_patched(DASK_CLUSTER, {"spec": {"idleTimeout": IDLE_TIMEOUT}}, [f"idle-{n}" for n in range(IDLE)])
+    await place.patch(DASK_CLUSTER, namespace, idle, {"spec": {"idleTimeout": IDLE_TIMEOUT}})
     yield f"{IDLE} clusters with idleTimeout"
     draining = [f"draining-{number}" for number in range(DRAINING)]
-    await scene.make(map(drains_long, draining), joined=IDLE + DRAINING * WORKERS)
-    await scene.all_are_at_work()
-    groups = [names.default_group(name) for name in draining]
-    await scene.all_patched(DASK_WORKER_GROUP, {"spec": {"worker": {"replicas": LEFT}}}, groups)
+    await place.make(namespace, map(drains_long, draining))
+    await place.told("joined", IDLE + DRAINING * WORKERS)
+    await _all_are_at_work(place, namespace)
+    await place.scale(namespace, draining, LEFT)
     yield f"the same, and {DRAINING} clusters that drain {WORKERS - LEFT} workers each"
 
 
@@ -125,48 +106,9 @@ def drains_long(name: str) -> Manifest:
     return made
 
 
-class Scene:
-    """The clusters of a namespace."""
-
-    def __init__(self, client: Client, play: Play, namespace: str) -> None:
-        self._client = client
-        self._play = play
-        self._namespace = namespace
-
-    async def make(self, clusters: Iterable[Manifest], joined: int) -> None:
-        """Create clusters, and wait until so many workers in all have joined."""
-        metadata = {"namespace": self._namespace}
-        await _each(
-            lambda one: self._client.create({**one, "metadata": {**one["metadata"], **metadata}}), list(clusters)
-        )
-        async with asyncio.timeout(LONGEST):
-            while sum(line["what"] == "joined" for line in self._play.lines()) < joined:
-                await asyncio.sleep(1)
-
-    async def all_patched(self, resource: Any, patch: Manifest, called: Iterable[str]) -> None:
-        """The same patch for each."""
-        await _each(lambda name: self._client.patch(resource, self._namespace, name, patch), list(called))
-
-    async def all_are_at_work(self) -> None:
-        """Workers of clusters that drain have tasks that outlast the measurement."""
-        pods = (await self._client.list(POD, self._namespace, labels=f"{names.COMPONENT}={names.Component.WORKER}"))[
-            "items"
-        ]
-        busy = [pod["metadata"]["name"] for pod in pods if pod["metadata"]["name"].startswith("draining-")]
-        await self.all_patched(POD, {"metadata": {"annotations": {SCENE: json.dumps({"tasks": [DAY]})}}}, busy)
-        async with asyncio.timeout(LONGEST):
-            while sum(line["what"] == "performs" for line in self._play.lines()) < len(busy):
-                await asyncio.sleep(1)
-
-
-async def _each(do: Callable[[Any], Awaitable[object]], things: list[Any]) -> None:
-    """Do something for each of many, not all at once."""
-    turn = asyncio.Semaphore(AT_ONCE)
-
-    async def one(thing: Any) -> None:
-        async with turn:
-            await do(thing)
-
-    async with asyncio.TaskGroup() as group:
-        for thing in things:
-            group.create_task(one(thing))
+async def _all_are_at_work(place: Field, namespace: str) -> None:
+    """Workers of clusters that drain have tasks that outlast the measurement."""
+    workers = await place.client.list(POD, namespace, labels=f"{names.COMPONENT}={names.Component.WORKER}")
+    busy = [name for pod in workers["items"] if (name := pod["metadata"]["name"]).startswith("draining-")]
+    await place.patch(POD, namespace, busy, {"metadata": {"annotations": {SCENE: json.dumps({"tasks": [DAY]})}}})
+    await place.told("performs", len(busy))
