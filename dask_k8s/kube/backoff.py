@@ -8,7 +8,8 @@ FIRST = 0.2
 LONGEST = 30.0
 LONGEST_WHILE_WATCHED = 5.0
 """Seconds at most between questions for a kind that is not served, since whoever installs it watches us wait, and to a
-server that is not there, which costs nobody anything and has to be seen when it is back."""
+server that is not there, or that says so through what stands before it (5xx): that costs nobody anything, and has to be
+seen when it is back. One that wants to be asked later says when."""
 
 
 def pause(failures: int, error: Exception, draw: float, longest: float = LONGEST) -> float:
@@ -23,11 +24,15 @@ def pause(failures: int, error: Exception, draw: float, longest: float = LONGEST
     longest
         The most, whatever the number of failures.
     """
-    watched = _not_served(error) or isinstance(error, Unreachable)
+    watched = _not_served(error) or _is_away(error)
     most = min(longest, LONGEST_WHILE_WATCHED) if watched else longest
     seconds = min(most, FIRST * 2.0 ** min(failures - 1, 16)) * (0.5 + draw / 2)
     asked = error.retry_after if isinstance(error, ApiError) else None
     return max(seconds, min(asked or 0.0, longest))
+
+
+def _is_away(error: Exception) -> bool:
+    return isinstance(error, Unreachable) or (isinstance(error, ApiError) and error.status >= 500)
 
 
 def _not_served(error: Exception) -> bool:

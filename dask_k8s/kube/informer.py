@@ -120,6 +120,7 @@ class Informer:
         self._clock = clock
         self._draw = draw
         self._failures = 0
+        self._lists_failed = 0
         self._version: str | None = None
         self._heard = False
         self._asked = float("-inf")
@@ -173,11 +174,20 @@ class Informer:
             self._cut.reschedule(0.0)
 
     async def _follow(self) -> None:
-        """Lists, where there is no version to go on from, or it is due; then watches until something ends that."""
-        while self._version is None or self._list_began < self._asked or self._clock() >= self._due:
-            await self._list()
+        """Lists, where there is no version to go on from, or it is due; then watches until something ends that.
+
+        Where a list fails that the watch can do without, the watch goes on from where it was until that is tried again.
+        """
+        again = None
+        try:
+            while self._version is None or self._list_began < self._asked or self._clock() >= self._due:
+                await self._list()
+        except (ApiError, Unreachable, NoCredentials) as error:
+            if self._version is None:
+                raise
+            again = self._put_off(error)
         began, self._heard = self._clock(), False
-        cut = self._cut = asyncio.timeout(None)
+        cut = self._cut = asyncio.timeout(again)
         try:
             async with cut:
                 await self._watch(self._version)
@@ -217,6 +227,7 @@ class Informer:
         self._version, self._list_began = version, began
         self._due = self._clock() + self._relist * (1 + self._draw() / 2)
         self.relists += 1
+        self._lists_failed = 0
         self.synced.set()
         self._listed.set()
         self._listed = asyncio.Event()
@@ -277,6 +288,14 @@ class Informer:
         level = logging.WARNING if self._failures == _WORTH_A_WARNING else logging.DEBUG
         logger.log(level, "Not in step with %s", self.trouble, extra=about(self.resource.kind, self.namespace))
         return backoff.pause(self._failures, error, self._draw(), self._longest_pause)
+
+    def _put_off(self, error: ApiError | Unreachable | NoCredentials) -> float:
+        """Notes why a list that nothing had required has failed; how long to wait until it is tried again."""
+        self._lists_failed += 1
+        level = logging.WARNING if self._lists_failed == _WORTH_A_WARNING else logging.DEBUG
+        what = (self._what(), _sentence(error))
+        logger.log(level, "Not listed anew, %s: %s", *what, extra=about(self.resource.kind, self.namespace))
+        return backoff.pause(self._lists_failed, error, self._draw(), self._longest_pause)
 
     def _what(self) -> str:
         return f"{self.resource} in {self.namespace}" if self.namespace else str(self.resource)

@@ -6,11 +6,26 @@ import asyncio
 from collections.abc import Hashable
 from contextvars import ContextVar
 from types import TracebackType
+from typing import NamedTuple
 
 from dask_k8s.kube.turns import Turns
 
-lane: ContextVar[Hashable] = ContextVar("lane", default=None)
-"""On whose behalf is asked here; lanes take turns."""
+
+class Lane(NamedTuple):
+    """On whose behalf is asked: all those of a group together have one turn, and take turns in it.
+
+    Parameters
+    ----------
+    group
+        Such as a namespace.
+    """
+
+    group: Hashable = None
+    who: Hashable = None
+
+
+lane: ContextVar[Lane] = ContextVar("lane", default=Lane())  # noqa: B039
+"""On whose behalf is asked here."""
 
 
 class Slots:
@@ -24,14 +39,17 @@ class Slots:
 
     def __init__(self, count: int) -> None:
         self._free = count
-        self._waiting = Turns[Hashable, asyncio.Future[None]]()
+        self._groups = Turns[Hashable, Hashable]()
+        self._waiting: dict[Hashable, Turns[Hashable, asyncio.Future[None]]] = {}
 
     async def __aenter__(self) -> None:
         if self._free:
             self._free -= 1
             return
         turn = asyncio.get_running_loop().create_future()
-        self._waiting.add(lane.get(), turn)
+        mine = lane.get()
+        self._groups.add(mine.group, mine.group)
+        self._waiting.setdefault(mine.group, Turns()).add(mine.who, turn)
         try:
             await turn
         except asyncio.CancelledError:
@@ -45,8 +63,11 @@ class Slots:
         self._pass_on()
 
     def _pass_on(self) -> None:
-        while self._waiting:
-            turn = self._waiting.take()
+        while self._groups:
+            group = self._groups.take()
+            turn = self._waiting[group].take()
+            if not self._waiting[group]:
+                del self._waiting[group]
             if not turn.done():
                 turn.set_result(None)
                 return

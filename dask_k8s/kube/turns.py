@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 Lane = TypeVar("Lane", bound=Hashable)
@@ -31,14 +31,25 @@ class Turns(Generic[Lane, Waiting]):
             self._lanes.append(lane)
         waiting.append(item)
 
-    def take(self) -> Waiting:
+    def take(self, passed_over: Callable[[Lane], bool] = lambda lane: False) -> Waiting:
         """The first of the lane whose turn it is.
+
+        Parameters
+        ----------
+        passed_over
+            Whether a lane may not have its turn now.
 
         Raises
         ------
         IndexError
-            When nothing waits.
+            When nothing waits that may have its turn.
         """
+        for _ in range(len(self._lanes)):
+            if not passed_over(self._lanes[0]):
+                break
+            self._lanes.rotate(-1)
+        else:
+            raise IndexError("Nothing waits that may have its turn.")
         lane = self._lanes.popleft()
         waiting = self._waiting[lane]
         item = waiting.popleft()

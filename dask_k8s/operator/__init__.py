@@ -111,6 +111,7 @@ class Operator:
             refusals=refusals,
             drains=self._drains,
             deeds=deeds,
+            progressed=lambda key: self.loop.progressed(key),
         )
         reconciler = Reconciler(
             controllers=self._controllers,

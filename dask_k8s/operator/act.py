@@ -7,7 +7,7 @@ and not a thousand. Every deed that is possible is tried before the first error 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol, assert_never
 
 from dask_k8s import metadata, names
@@ -23,6 +23,7 @@ from dask_k8s.operator.engine.queue import Key
 from dask_k8s.operator.refusals import Refusals
 
 LARGEST_BATCH = 256
+TOO_MANY_REQUESTS = 429
 
 
 class Drains(Protocol):
@@ -39,6 +40,8 @@ class Hands:
     ----------
     fence
         Asked before every single write.
+    progressed
+        Called with the key whenever one of its deeds is done, or has failed.
     """
 
     def __init__(
@@ -50,7 +53,9 @@ class Hands:
         refusals: Refusals,
         drains: Drains,
         deeds: Deeds,
+        progressed: Callable[[Key], None],
     ) -> None:
+        self._progressed = progressed
         self._client = client
         self._fence = fence
         self._expectations = expectations
@@ -119,6 +124,8 @@ class Hands:
         except ApiError as error:
             self._refusals.refused(key, action, error.reason or type(error).__name__, error.message)
             return False
+        finally:
+            self._progressed(key)
         self._refusals.succeeded(key, action)
         if done:
             self._deeds.done(key, action)
@@ -132,11 +139,17 @@ class Hands:
             await self._client.create(manifest, timeout=limit)
         except AlreadyExists:
             await self._settle(key, manifest)
-        except (Unavailable, Unreachable):
+        except Unavailable as error:
+            if error.status == TOO_MANY_REQUESTS:
+                self._expectations.not_created(key, kind, name)  # it was turned away at the door
+            else:
+                self._expectations.doubted(key, kind, name)
+            raise
+        except Unreachable:
             self._expectations.doubted(key, kind, name)
             raise
-        except ApiError:
-            self._expectations.not_created(key, kind, name)
+        except (ApiError, LeadershipLost):
+            self._expectations.not_created(key, kind, name)  # the fence is asked before a byte leaves, and not later
             raise
         except BaseException:
             self._expectations.doubted(key, kind, name)  # cancelled on its way: it may be there or not

@@ -99,6 +99,7 @@ class Controllers:
         self._owners: dict[str, Key] = {}
         self._gone: dict[Key, Ref] = {}
         self._renewals: dict[str, tuple[object, float]] = {}
+        self._vanished: dict[tuple[str, str], float] = {}
         self._pace = Pace()
         self._wire()
 
@@ -216,12 +217,13 @@ class Controllers:
             return Plan(actions=(ownership.take_over(lease, now),))
         if self._me != names.DEPLOYED or names.embedded_identity(_managed_by(manifest)) is None:
             return NOTHING
-        due = self._missing_until(manifest) if lease is None else lease.expires
+        due = self._missing_until(manifest, now) if lease is None else lease.expires
         return Plan(wake_at=due if due > now else None)
 
     def _verdict(self, manifest: Manifest, now: datetime) -> Verdict:
         lease = self._lease(manifest, now)
-        return ownership.judge(_managed_by(manifest), lease, self._me, now, missing_until=self._missing_until(manifest))
+        until = self._missing_until(manifest, now)
+        return ownership.judge(_managed_by(manifest), lease, self._me, now, missing_until=until)
 
     def _lease(self, manifest: Manifest, now: datetime) -> LeaseSeen | None:
         """The embedded operator's Lease, its end counted from when this process saw its last renewal."""
@@ -236,8 +238,15 @@ class Controllers:
             ref=Ref.to(lease, "Lease"), holder=spec.get("holderIdentity") or "", expires=now + timedelta(seconds=left)
         )
 
-    def _missing_until(self, manifest: Manifest) -> datetime:
-        return moment(manifest["metadata"]["creationTimestamp"]) + self._lease_may_come
+    def _missing_until(self, manifest: Manifest, now: datetime) -> datetime:
+        """Where somebody deleted it, its holder goes on until it notices, and makes it anew."""
+        identity = names.embedded_identity(_managed_by(manifest)) or ""
+        vanished = self._vanished.get(
+            (manifest["metadata"]["namespace"], names.embedded_lease(identity)), float("-inf")
+        )
+        made = moment(manifest["metadata"]["creationTimestamp"]) + self._lease_may_come
+        left = max(0.0, vanished - time.monotonic())
+        return max(made, now + timedelta(seconds=left)) if left else made
 
     def _wire(self) -> None:
         self._caches.clusters.on(self._on_cluster)
@@ -336,11 +345,18 @@ class Controllers:
         meta, spec = lease["metadata"], lease.get("spec") or {}
         state = (spec.get("holderIdentity"), spec.get("renewTime"))
         if new is None:
-            self._renewals.pop(meta["uid"], None)
+            _, renewed = self._renewals.pop(meta["uid"], (None, 0.0))
+            if state[0] not in (None, "", names.DEPLOYED):
+                self._vanishes(meta, renewed + spec.get("leaseDurationSeconds", 0))
         elif self._renewals.get(meta["uid"], (None, 0.0))[0] != state:
             self._renewals[meta["uid"]] = (state, time.monotonic())
         if old is None or new is None or (old.get("spec") or {}).get("holderIdentity") != state[0]:
             self._wake_cluster(meta["namespace"], meta["labels"].get(names.LEASE_FOR, ""))
+
+    def _vanishes(self, lease: Manifest, until: float) -> None:
+        now = time.monotonic()
+        self._vanished = {name: moment for name, moment in self._vanished.items() if moment > now}
+        self._vanished[lease["namespace"], lease["name"]] = until
 
     def _wake_cluster(self, namespace: str, name: str) -> None:
         self._queue.add(Key(names.CLUSTER, namespace, name))

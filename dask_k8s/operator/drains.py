@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from dask_k8s import names
-from dask_k8s.errors import SchedulerError
+from dask_k8s.errors import LeadershipLost, SchedulerError
 from dask_k8s.kinds.value import Manifest, Ref
 from dask_k8s.kube.about import about_object
 from dask_k8s.operator.actions import Retire
@@ -236,6 +236,8 @@ class Drains:
                     self._tell(each, replace(each.told, silent=reason(error)))
                 await asyncio.sleep(pause(failures, self._timing.silence))
                 failures += 1
+            except LeadershipLost:
+                return  # whoever serves next drains them; that the Lease is lost is for its keeper to say
 
     async def _drain(self, cluster: _Cluster, batch: list[_Drain]) -> None:
         """In one call to the scheduler, which then moves data only once; moving gigabytes takes as long as it takes."""

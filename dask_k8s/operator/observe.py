@@ -232,10 +232,9 @@ class Observer:
         shown = {pod["metadata"]["name"] for pod in pods}
         for creation in self._expectations.creations(key, "Pod"):
             if creation.name not in shown:
-                in_doubt = creation.answered is None and not creation.in_flight
                 yield Worker(
                     ref=Ref(kind="Pod", namespace=key.namespace, name=creation.name),
-                    phase=Phase.IN_DOUBT if in_doubt else Phase.EXPECTED,
+                    phase=Phase.IN_DOUBT if creation.in_doubt else Phase.EXPECTED,
                     template="",
                     created=now,
                 )
@@ -273,7 +272,7 @@ class Observer:
         if manifest is not None:
             going = "deletionTimestamp" in manifest["metadata"]
             return Presence.LEAVING if going else Presence.THERE
-        waiting = any(each.answered is not None or each.in_flight for each in self._expectations.creations(key, kind))
+        waiting = any(not each.in_doubt for each in self._expectations.creations(key, kind))
         return Presence.EXPECTED if waiting else Presence.ABSENT
 
     def _budget_presence(self, key: Key, budget: Manifest | None) -> Presence | None:

@@ -152,7 +152,8 @@ class Worker:
     @property
     def stays(self) -> bool:
         """Whether it counts for the replicas that are asked for."""
-        return self.here and self.retiring_since is None and not self.node_leaves
+        known = self.here and self.phase is not Phase.IN_DOUBT
+        return known and self.retiring_since is None and not self.node_leaves
 
     @property
     def drain(self) -> Drain | None:

@@ -20,7 +20,7 @@ SILENCE = 300.0
 """Seconds without a word after which a cache that knows of no trouble counts as dead: bookmarks come each minute."""
 
 PASS_LIMIT = 300.0
-"""Seconds after which a pass counts as hung: each of its calls has a deadline of seconds."""
+"""Seconds without an end of any of its calls after which a pass counts as hung: each has a deadline of seconds."""
 
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -52,7 +52,7 @@ def why_dead(followers: Iterable[Follower], passes: Mapping[Key, float], now: fl
     Parameters
     ----------
     passes
-        Those under way, with the moments of the monotonic clock at which they began.
+        Those under way, with the moments of the monotonic clock at which they began or last got further.
     """
     for follower in followers:
         silent = now - follower.last_heard

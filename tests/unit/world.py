@@ -88,7 +88,8 @@ class GroupWorld:
     def goes_on(self, until: datetime | None) -> bool:
         """What happens by itself until the next pass; False where nothing is under way, and only time went by."""
         before = dict(self.workers)
-        self.workers = {w.ref.name: self._moved(w) for w in before.values() if w.phase is not Phase.LEAVING}
+        gone = {Phase.LEAVING, *([Phase.IN_DOUBT] if self.passes % 2 else [])}  # a list tells: it never arrived
+        self.workers = {w.ref.name: self._moved(w) for w in before.values() if w.phase not in gone}
         moved = self.workers != before
         self.passes += 1
         self.now += timedelta(seconds=1)
@@ -141,7 +142,12 @@ class GroupWorld:
         """One step of a Pod's life, and of its drain."""
         empty = Drained(state=Drain.EMPTY, moved=self.now)
         drains = {Drain.UNDER_WAY: empty, Drain.EMPTY: worker.drained}  # the rest ends
-        phases = {Phase.EXPECTED: Phase.PENDING, Phase.PENDING: Phase.RUNNING, Phase.RUNNING: Phase.READY}
+        phases = {
+            Phase.EXPECTED: Phase.PENDING,
+            Phase.IN_DOUBT: Phase.PENDING,
+            Phase.PENDING: Phase.RUNNING,
+            Phase.RUNNING: Phase.READY,
+        }
         return replace(
             worker,
             ref=replace(worker.ref, uid=worker.ref.uid or f"uid-of-{worker.ref.name}"),

@@ -15,7 +15,7 @@ import random
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 from dask_k8s.errors import AlreadyExists, ApiError, Conflict, LeadershipLost, Missing, NoCredentials, Unreachable
 from dask_k8s.kinds.value import value
@@ -110,6 +110,19 @@ class Fence:
             raise LeadershipLost("The Lease was not renewed in time: nothing is written until it is acquired again.")
 
 
+class _Seen(NamedTuple):
+    """What another candidate's Lease was when we last looked.
+
+    Parameters
+    ----------
+    until
+        When it ends by our clock, if it is not renewed.
+    """
+
+    state: tuple[str, str | None] = ("", None)
+    until: float = float("-inf")
+
+
 class Election:
     """One candidate for one Lease.
 
@@ -149,7 +162,7 @@ class Election:
         self._final = final
         self._terms = terms or Terms()
         self._metadata = {"labels": dict(labels or {}), "annotations": dict(annotations or {})}
-        self._seen: tuple[object, float] = (None, 0.0)
+        self._seen = _Seen()
         self._silent = False
         self.about = about("Lease", namespace, name)
         self.fence = Fence()
@@ -171,18 +184,20 @@ class Election:
             logger.info("Holding the Lease %s/%s", self._namespace, self._name, extra=self.about)
         return ours
 
-    async def keep(self) -> None:
+    async def keep(self) -> NoReturn:
         """Renew the Lease until that fails.
 
         Raises
         ------
         LeadershipLost
-            When it could not be renewed in time, or somebody else holds it.
+            When it could not be renewed in time, or somebody else holds it. Also where this process was stopped for
+            longer, whoever holds the Lease by then: others may have held it meanwhile, and have written.
         """
         renewed = True
         while True:
             await asyncio.sleep(self._terms.renewal * (random.uniform(0.9, 1.1) if renewed else random.uniform(*SOON)))
-            renewed = await self._tried()
+            held = self.fence.holds
+            renewed = held and await self._tried(renews=True)
             if not renewed and not self.fence.holds:
                 raise LeadershipLost(f"The Lease {self._namespace}/{self._name} was lost.")
 
@@ -203,12 +218,12 @@ class Election:
             lease["spec"] = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
             await self._client.replace(lease, timeout=2)
 
-    async def _tried(self) -> bool:
-        """One attempt to acquire or renew; whether the Lease is ours now."""
+    async def _tried(self, *, renews: bool = False) -> bool:
+        """One attempt to acquire, or only to renew; whether the Lease is ours now."""
         began = boottime()
         try:
             async with asyncio.timeout(self._terms.renewal):
-                ours = await self._write(began)
+                ours = await self._write(began, renews=renews)
         except (AlreadyExists, Conflict):
             return False
         except (ApiError, Unreachable, NoCredentials, TimeoutError) as error:
@@ -228,15 +243,17 @@ class Election:
         what = str(error) or f"no answer within {self._terms.renewal:g} s"
         logger.log(level, "The Lease %s/%s: %s", self._namespace, self._name, what, extra=self.about)
 
-    async def _write(self, began: float) -> bool:
+    async def _write(self, began: float, *, renews: bool) -> bool:
         try:
             lease = await self._client.get(LEASE, self._namespace, self._name)
         except Missing:
+            if not renews and self._last_seen_runs(began):
+                return False  # it was deleted, and its holder has not noticed yet
             await self._client.create(self._manifest({"leaseTransitions": 0, "acquireTime": _now()}))
             return True
         spec = lease.get("spec") or {}
         mine = spec.get("holderIdentity") == self._identity
-        if not mine and self._held_by_another(spec, began):
+        if not mine and (renews or self._held_by_another(spec, began)):
             return False
         taken = {} if mine else {"acquireTime": _now(), "leaseTransitions": spec.get("leaseTransitions", 0) + 1}
         renewed = self._manifest({**spec, **taken})
@@ -246,15 +263,15 @@ class Election:
 
     def _held_by_another(self, spec: Mapping[str, Any], began: float) -> bool:
         """Whether another one's Lease may still run, by when *we* saw it change: clocks of machines differ."""
-        state = (spec.get("holderIdentity"), spec.get("renewTime"))
-        if state != self._seen[0]:
-            self._seen = (state, began)
-        if spec.get("holderIdentity") in (None, ""):
-            return False
-        if spec["holderIdentity"] == self._final:
-            return True
-        lasts: float = spec.get("leaseDurationSeconds", self._terms.duration)
-        return began < self._seen[1] + lasts
+        holder = spec.get("holderIdentity") or ""
+        state = (holder, spec.get("renewTime"))
+        if state != self._seen.state:
+            lasts: float = spec.get("leaseDurationSeconds", self._terms.duration)
+            self._seen = _Seen(state, until=began + lasts if holder else began)
+        return holder == self._final or self._last_seen_runs(began)
+
+    def _last_seen_runs(self, now: float) -> bool:
+        return now < self._seen.until
 
     def _manifest(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         return {

@@ -1,7 +1,7 @@
 """What was written and not yet seen: laid over the caches, so that a pass right after a write does not write again.
 
 An expectation never expires by itself. What is old asks for a list; only a list that began after the write's answer,
-and does not show the object, says that the object is gone.
+or after a write without one must have arrived, and does not show the object, says that the object is not there.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from dask_k8s.operator.engine.election import WRITE_LIMIT
 from dask_k8s.operator.engine.queue import Key
 
 OLD = 10.0
@@ -26,14 +27,28 @@ class Creation:
     Parameters
     ----------
     answered
-        Monotonic time of the answer; None while none came, so that it is asked for again under the same name.
+        Monotonic time of the answer; None while none came.
+    doubted
+        When nobody waited for the answer any more: it may be there or not, and is asked for again under the same name.
     """
 
     kind: str
     name: str
     asked: float
     answered: float | None = None
-    in_flight: bool = True
+    doubted: float | None = None
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether nobody knows if it is there."""
+        return self.answered is None and self.doubted is not None
+
+    @property
+    def decided(self) -> float | None:
+        """The moment from which on a list says whether it is there; None while it is on its way."""
+        if self.answered is not None or self.doubted is None:
+            return self.answered
+        return self.doubted + WRITE_LIMIT
 
 
 @dataclass(slots=True)
@@ -75,12 +90,12 @@ class Expectations:
     def created(self, key: Key, kind: str, name: str) -> None:
         """The API server said yes."""
         if creation := self._creations.get(key, {}).get((kind, name)):
-            creation.answered, creation.in_flight = self._clock(), False
+            creation.answered = self._clock()
 
     def doubted(self, key: Key, kind: str, name: str) -> None:
         """No answer came: it may be there or not."""
         if creation := self._creations.get(key, {}).get((kind, name)):
-            creation.in_flight = False
+            creation.doubted = self._clock()
 
     def not_created(self, key: Key, kind: str, name: str) -> None:
         """The API server said no."""
@@ -132,7 +147,7 @@ class Expectations:
         """
         for key, creations in _in(namespace, self._creations):
             for creation in tuple(creations.values()):
-                if creation.kind == kind and creation.answered is not None and creation.answered < began:
+                if creation.kind == kind and creation.decided is not None and creation.decided < began:
                     self._drop_creation(key, kind, creation.name)
         for _, marks in _in(namespace, self._marks) if kind == "Pod" else ():
             for uid in [uid for uid, mark in marks.items() if mark.answered < began]:
@@ -146,12 +161,12 @@ class Expectations:
         """What has to be listed again, as kind and namespace, with the time after which the list has to begin."""
         wanted: dict[tuple[str, str], float] = {}
         limit = self._clock() - OLD
-        answered = [
-            *((key, each.kind, each.answered) for key, all_ in self._creations.items() for each in all_.values()),
+        decided = [
+            *((key, each.kind, each.decided) for key, all_ in self._creations.items() for each in all_.values()),
             *((key, each.kind, each.answered) for key, all_ in self._deletions.items() for each in all_.values()),
             *((key, "Pod", each.answered) for key, all_ in self._marks.items() for each in all_.values()),
         ]
-        for key, kind, moment in answered:
+        for key, kind, moment in decided:
             if moment is not None and moment < limit:
                 where = (kind, key.namespace)
                 wanted[where] = max(moment, wanted.get(where, moment))

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from dask_k8s.errors import ApiError, Conflict, DaskK8sError, LeadershipLost, Unreachable
 from dask_k8s.kube.about import about
-from dask_k8s.kube.slots import lane
+from dask_k8s.kube.slots import Lane, lane
 from dask_k8s.operator.engine.histogram import Histogram
 from dask_k8s.operator.engine.queue import Key, Queue
 
@@ -58,7 +58,7 @@ class Loop:
     Attributes
     ----------
     under_way
-        The passes that run now, with the moments of the monotonic clock at which they began.
+        The passes that run now, with the moments of the monotonic clock at which they began or last got further.
     passes
         How many have begun.
     results
@@ -81,6 +81,11 @@ class Loop:
     def failures(self) -> int:
         """How many passes ended by an error, of whatever kind."""
         return sum(number for ended, number in self.results.items() if ended[-1] in (Result.ERROR, Result.BUG))
+
+    def progressed(self, key: Key) -> None:
+        """A call of its pass has ended: a pass of hundreds of them may take minutes, and does not hang."""
+        if key in self.under_way:
+            self.under_way[key] = time.monotonic()
 
     async def close(self, within: float) -> bool:
         """Begin no pass any more, and wait so many seconds at most for those under way; whether all have ended."""
@@ -108,7 +113,7 @@ class Loop:
                     group.create_task(self._work(key)).add_done_callback(lambda _: places.release())
 
     async def _work(self, key: Key) -> None:
-        lane.set(key)
+        lane.set(Lane(key.namespace, key))
         began = self.under_way[key] = time.monotonic()
         try:
             await self._pass(key)

@@ -8,13 +8,18 @@ of one do not keep another's waiting.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
 from dask_k8s.kube.turns import Turns
 from dask_k8s.operator.engine.histogram import Histogram
+
+SHARE = 128
+"""Passes at a time for one namespace at most: half of all, so that hundreds of its keys leave others a place."""
 
 FIRST_BACKOFF = 0.05
 LONGEST_BACKOFF = 60.0
@@ -50,6 +55,7 @@ class Queue:
         self._ready = Turns[str, Key]()
         self._dirty: set[Key] = set()
         self._processing: set[Key] = set()
+        self._busy: Counter[str] = Counter()
         self._later: list[tuple[float, Key]] = []
         self._when: dict[Key, float] = {}
         self._failures: dict[Key, int] = {}
@@ -77,6 +83,7 @@ class Queue:
         """
         self._open.clear()
         self._processing.clear()
+        self._busy.clear()
         for kept in (self._ready, self._later, self._when, self._failures, self._held, self._due_since, self._dirty):
             kept.clear()
 
@@ -140,14 +147,19 @@ class Queue:
         """The next key that is due; it is being processed until :meth:`done`."""
         while True:
             self._promote()
-            if self._ready:
+            with contextlib.suppress(IndexError):
                 return self._take()
             self._wake.clear()
             await self._sleep()
 
     def done(self, key: Key) -> None:
         """The key's pass is over; if it was added meanwhile, it is due again."""
-        self._processing.discard(key)
+        if key in self._processing:
+            self._processing.remove(key)
+            self._busy[key.namespace] -= 1
+            if not self._busy[key.namespace]:
+                del self._busy[key.namespace]
+            self._wake.set()
         if key in self._dirty:
             self._enqueue(key)
 
@@ -165,8 +177,9 @@ class Queue:
         self._wake.set()
 
     def _take(self) -> Key:
-        key = self._ready.take()
+        key = self._ready.take(passed_over=lambda namespace: self._busy[namespace] >= SHARE)
         self._processing.add(key)
+        self._busy[key.namespace] += 1
         self._dirty.discard(key)
         self.waited.observe(self._clock() - self._due_since.pop(key))
         return key

@@ -49,7 +49,8 @@ def judge(
     me
         ``deployed``, or the id of an embedded operator.
     missing_until
-        Until when a Lease that is not there may still come: it is made before its cluster, but may be seen after it.
+        Until when a Lease that is not there may still come: it is made before its cluster, but may be seen after it;
+        and where somebody deleted it, its holder trusts in it for as long as it would have lasted.
     """
     embedded = embedded_identity(managed_by)
     if me != DEPLOYED:

@@ -14,6 +14,10 @@ from dask_k8s.operator.observed import Home, ObservedGroup, Phase, Worker
 from dask_k8s.operator.plan import conditions, group_conditions, leavers, replacement
 from dask_k8s.operator.plan.adoption import adopted, follows_the_dead
 
+MOST_NEW = 500
+"""Pods that one plan makes at most: who asks for fewer meanwhile is heard after that. The others follow at once, since
+the first of them wakes the group."""
+
 
 def plan(group: WorkerGroup, observed: ObservedGroup, now: datetime) -> Plan:
     """What brings the group from what there is to what it asks for."""
@@ -55,20 +59,21 @@ def _joiners(
 ) -> tuple[Action, ...]:
     """New Pods for those that are missing, in the place of those that ended, once their time has come."""
     pod = worker_pods(group)
-    in_doubt = tuple(
-        Create(manifest=pod(worker.ref.name)) for worker in observed.workers if worker.phase is Phase.IN_DOUBT
-    )
-    if not home.scheduled or any(refusal.hinders("Pod", now) for refusal in observed.refusals):
-        return in_doubt
     # Orphans become the group's own in the same pass, and refused workers come back: nobody has to come in their place.
     stays = sum(worker.stays for worker in observed.workers) + len(observed.orphans) + back
-    missing = group.worker.replicas - stays
+    missing = max(0, group.worker.replicas - stays)
+    in_doubt = [worker.ref.name for worker in observed.workers if worker.phase is Phase.IN_DOUBT]
+    # Of those that are not wanted any more, the next list tells.
+    again = tuple(Create(manifest=pod(name)) for name in in_doubt[: min(MOST_NEW, missing)])
+    missing -= len(again)
+    if not home.scheduled or any(refusal.hinders("Pod", now) for refusal in observed.refusals):
+        return again
     ended, waiting = _ended(observed, ends, missing, now)
     new = (
         Create(manifest=pod(names.worker(group.head.ref.name, observed.draw, index)))
-        for index in range(max(0, missing - len(waiting)))
+        for index in range(min(MOST_NEW - len(again), max(0, missing - len(waiting))))
     )
-    return (*in_doubt, *(Delete(target=worker.ref) for worker in ended if worker not in waiting), *new)
+    return (*again, *(Delete(target=worker.ref) for worker in ended if worker not in waiting), *new)
 
 
 def _ended(

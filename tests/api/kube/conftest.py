@@ -84,5 +84,5 @@ def is_watch(request: web.Request | Met) -> bool:
     return "watch" in request.query
 
 
-def is_list(request: web.Request) -> bool:
+def is_list(request: web.Request | Met) -> bool:
     return request.path.endswith("/configmaps") and request.method == "GET" and not is_watch(request)

@@ -276,6 +276,21 @@ async def test_a_list_that_was_asked_for_comes_though_the_watch_is_open(follower
     await until(lambda: faults.watching() == 1 and follower.informer.trouble is None)
 
 
+async def test_where_a_list_fails_that_was_asked_for_the_watch_goes_on(
+    follower: Follower, faults: Faults, client: Client, namespace: str
+) -> None:
+    """It can be done without: an API server that is too busy for lists is still heard."""
+    faults.trouble = only(is_list, says(429, times=10**6))
+    follower.informer.relist()
+    await until(lambda: sum(map(is_list, faults.requests)) >= 3)
+    await client.create(config_map(namespace, "a", "1"))
+    await follower.shows(a="1")
+    assert follower.informer.trouble is None
+    assert follower.informer.relists == 1
+    faults.trouble = None
+    await until(lambda: follower.informer.relists == 2)
+
+
 async def test_a_list_that_began_before_is_not_the_one_that_was_asked_for(
     through: Client, faults: Faults, namespace: str
 ) -> None:

@@ -228,6 +228,7 @@ def serve(world: World) -> Serve:
         duration: float = 5.0,
         client: Client = world.client,
         also: tuple[str, ...] = (),
+        leads: bool = True,
     ) -> AsyncIterator[Operator]:
         election = Election(
             client,
@@ -241,7 +242,7 @@ def serve(world: World) -> Serve:
         scope = Scope(namespaces=(world.namespace, *also), cluster=cluster)
         async with Operator(client, scope, election, me=me, inside=True, max_workers=20, timing=A_TENTH) as operator:
             async with asyncio.timeout(DEADLINE):
-                await operator.serving.wait()
+                await (operator.serving.wait() if leads else operator.caches.synced())
             yield operator
 
     return start

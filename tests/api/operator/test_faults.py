@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 from collections import Counter
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -82,6 +83,20 @@ async def test_a_pod_that_no_event_tells_of_is_not_made_twice(
         await world.until(lambda: tells(world, 6), "a list has found them")
         assert len(await world.pods()) == 6
         assert made(faults) == 7  # with the scheduler's
+
+
+async def test_a_new_leader_lists_before_it_writes(world: World, serve: Serve, faults: Faults, through: Client) -> None:
+    """While it was a standby, the Pods that the other one made were not told to it."""
+    async with AsyncExitStack() as both:
+        async with serve():
+            second = await both.enter_async_context(serve(client=through, leads=False))
+            faults.lines = without("/pods")
+            await world.make(seed_cluster())
+            await world.workers(2)
+        await second.serving.wait()
+        await quiet(faults)
+        assert made(faults) == 0
+        await world.workers(2)
 
 
 async def tells(world: World, replicas: int) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dask_k8s.errors import ApiError, Forbidden, Gone, Missing, Unavailable, Unreachable
 from dask_k8s.kube import backoff
 
-BROKEN = Unavailable(503, "", "broken")
+BROKEN = Gone(410, "Expired", "too old")
 
 
 @pytest.mark.parametrize(("failures", "seconds"), [(1, 0.2), (2, 0.4), (3, 0.8), (8, 25.6), (9, 30), (10_000, 30)])
@@ -26,7 +26,8 @@ def test_each_failure_doubles_the_pause(failures: int, seconds: float) -> None:
         (Missing(404, "", "404 page not found"), 5.0),
         (Unavailable(429, "TooManyRequests", "storage is (re)initializing"), 5.0),
         (Forbidden(403, "Forbidden", "no"), 30.0),
-        (Unavailable(503, "", "no"), 30.0),
+        (Unavailable(503, "", "no healthy upstream"), 5.0),
+        (Unavailable(429, "TooManyRequests", "no"), 30.0),
         (Gone(410, "Expired", "too old"), 30.0),
     ],
 )

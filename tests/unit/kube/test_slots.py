@@ -8,12 +8,12 @@ from contextlib import AsyncExitStack
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dask_k8s.kube.slots import Slots, lane
+from dask_k8s.kube.slots import Lane, Slots, lane
 from tests.unit import virtual_time
 
 
 async def _takes(slots: Slots, mine: str, seconds: float, log: list[str]) -> None:
-    lane.set(mine)
+    lane.set(Lane(mine))
     async with slots:
         log.append(mine)
         await asyncio.sleep(seconds)
@@ -37,6 +37,30 @@ def test_lanes_take_turns() -> None:
     assert len(log) == 102
 
 
+def test_those_of_a_group_have_one_turn_together() -> None:
+    """A hundred groups of workers of one namespace, and one of another: that has every second turn."""
+    log: list[str] = []
+
+    async def takes(slots: Slots, namespace: str, who: str) -> None:
+        lane.set(Lane(namespace, who))
+        async with slots:
+            log.append(namespace)
+            await asyncio.sleep(1)
+
+    async def main() -> None:
+        slots = Slots(1)
+        async with asyncio.TaskGroup() as group:
+            for number in range(100):
+                group.create_task(takes(slots, "large", str(number)))
+            await asyncio.sleep(0.5)
+            for _ in range(2):
+                group.create_task(takes(slots, "small", "one"))
+
+    virtual_time.run(main())
+    assert log[:5] == ["large", "large", "small", "large", "small"]
+    assert len(log) == 102
+
+
 @given(st.integers(1, 4), st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 3), st.booleans()), max_size=20))
 def test_never_more_than_so_many_and_nobody_is_forgotten(count: int, story: list[tuple[str, float, bool]]) -> None:
     """Whoever is cancelled, waiting or in it; at the end all slots are free again."""
@@ -48,7 +72,7 @@ def test_never_more_than_so_many_and_nobody_is_forgotten(count: int, story: list
 
         async def one(mine: str, seconds: float) -> None:
             nonlocal inside, most
-            lane.set(mine)
+            lane.set(Lane(mine))
             async with slots:
                 inside += 1
                 most = max(most, inside)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from dask_k8s.errors import SchedulerSilent
+from dask_k8s.errors import LeadershipLost, SchedulerSilent
 from dask_k8s.kinds.value import Ref
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.credentials import Credentials
@@ -53,6 +53,20 @@ class Way:
 
 
 @dataclass
+class Lease:
+    """What drains have to hold."""
+
+    lost: bool = False
+    missed: int = 0
+
+    def check(self) -> None:
+        """Asked before a worker retires."""
+        if self.lost:
+            self.missed += 1
+            raise LeadershipLost("it was lost")
+
+
+@dataclass
 class Talking:
     """Schedulers and drains at work, and what they told."""
 
@@ -61,6 +75,7 @@ class Talking:
     caches: Caches
     partner: Partner
     way: Way
+    lease: Lease
     woken: list[Key] = field(default_factory=list)
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -112,13 +127,13 @@ def caches() -> Caches:
 async def talking(partner: Partner) -> AsyncIterator[Talking]:
     """Schedulers that run, and reach the partner."""
     way, woken, timing, empty = Way(partner.address), list[Key](), Timing(silence=0.3, refused_drain=0.5), caches()
-    schedulers = Schedulers(empty, way, woken.append, timing)
+    schedulers, lease = Schedulers(empty, way, woken.append, timing), Lease()
     empty.clusters.get = lambda *_: {"metadata": {"uid": CLUSTER.uid}}  # type: ignore[method-assign]
-    drains = Drains(empty, way, woken.append, timing, permit=lambda: None)
+    drains = Drains(empty, way, woken.append, timing, permit=lease.check)
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(each.run()) for each in (schedulers, drains)]
         await asyncio.sleep(0)
-        yield Talking(schedulers, drains, empty, partner, way, woken)
+        yield Talking(schedulers, drains, empty, partner, way, lease, woken)
         for task in running:
             task.cancel()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dask_k8s.operator.engine.election import WRITE_LIMIT
 from dask_k8s.operator.engine.expectations import OLD, Expectations
 from dask_k8s.operator.engine.queue import Key
 
@@ -41,7 +42,7 @@ def test_a_creation_is_expected_from_before_its_request(expectations: Expectatio
     """Its event may be faster than its answer; each key has its own."""
     expectations.creating(GROUP, "Pod", "w")
     (creation,) = expectations.creations(GROUP, "Pod")
-    assert (creation.name, creation.in_flight, creation.answered) == ("w", True, None)
+    assert (creation.name, creation.in_doubt, creation.decided) == ("w", False, None)
     assert names(expectations, OTHER) == names(expectations, kind="Service") == []
 
 
@@ -50,7 +51,7 @@ def test_an_answer_keeps_it_until_it_is_seen(expectations: Expectations) -> None
     expectations.creating(GROUP, "Pod", "w")
     expectations.created(GROUP, "Pod", "w")
     (creation,) = expectations.creations(GROUP, "Pod")
-    assert (creation.in_flight, creation.answered) == (False, 100.0)
+    assert (creation.in_doubt, creation.decided) == (False, 100.0)
     expectations.seen(GROUP, "Pod", "w")
     assert names(expectations) == []
 
@@ -64,11 +65,27 @@ def test_an_event_before_the_answer_settles_it(expectations: Expectations) -> No
 
 
 def test_without_an_answer_it_is_in_doubt(expectations: Expectations) -> None:
-    """Asked for again under the same name: neither in flight nor answered."""
+    """Asked for again under the same name, and then on its way once more."""
     expectations.creating(GROUP, "Pod", "w")
     expectations.doubted(GROUP, "Pod", "w")
     (creation,) = expectations.creations(GROUP, "Pod")
-    assert (creation.in_flight, creation.answered) == (False, None)
+    assert creation.in_doubt
+    expectations.creating(GROUP, "Pod", "w")
+    (creation,) = expectations.creations(GROUP, "Pod")
+    assert not creation.in_doubt
+
+
+@pytest.mark.parametrize(("began", "gone"), [(100.0, False), (100.0 + WRITE_LIMIT, False), (100.1 + WRITE_LIMIT, True)])
+def test_what_is_in_doubt_is_not_there_where_a_list_does_not_show_it_after_it_must_have_arrived(
+    expectations: Expectations, clock: Clock, began: float, gone: bool
+) -> None:
+    """Else it would be asked for again hours later, when another operator has long made others in its place."""
+    expectations.creating(GROUP, "Pod", "w")
+    expectations.doubted(GROUP, "Pod", "w")
+    expectations.listed_all(began, None)
+    assert names(expectations) == ([] if gone else ["w"])
+    clock.now += WRITE_LIMIT + OLD + 0.1
+    assert expectations.old() == ({} if gone else {("Pod", "n"): 100.0 + WRITE_LIMIT})
 
 
 def test_a_refusal_expects_nothing(expectations: Expectations) -> None:
@@ -101,18 +118,16 @@ def test_only_a_list_that_began_later_says_that_it_is_not_there(
     assert expectations.leaving(GROUP, "uid") is not gone
 
 
-def test_a_list_says_nothing_about_what_has_no_answer_or_is_of_another_kind(
+def test_a_list_says_nothing_about_what_is_on_its_way_or_is_of_another_kind(
     expectations: Expectations, clock: Clock
 ) -> None:
-    """A write in doubt may still arrive; a list of Services shows no Pod."""
+    """It may still arrive; a list of Services shows no Pod."""
     expectations.creating(GROUP, "Pod", "in flight")
-    expectations.creating(GROUP, "Pod", "in doubt")
-    expectations.doubted(GROUP, "Pod", "in doubt")
     expectations.listed("Pod", clock.now + 1000, None)
     expectations.creating(GROUP, "Pod", "answered")
     expectations.created(GROUP, "Pod", "answered")
     expectations.listed("Service", clock.now + 1000, None)
-    assert names(expectations) == ["in flight", "in doubt", "answered"]
+    assert names(expectations) == ["in flight", "answered"]
 
 
 def test_a_list_of_one_namespace_says_nothing_about_another(expectations: Expectations, clock: Clock) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dask_k8s.operator.engine.queue import FIRST_BACKOFF, LONGEST_BACKOFF, Key, Queue
+from dask_k8s.operator.engine.queue import FIRST_BACKOFF, LONGEST_BACKOFF, SHARE, Key, Queue
 from tests.unit import virtual_time
 
 
@@ -43,6 +43,28 @@ def test_a_key_is_in_it_once() -> None:
             queue.add(each)
         assert len(queue) == 2
         assert await due(queue) == [A, B]
+
+    virtual_time.run(main())
+
+
+def test_a_namespace_has_half_of_the_places_at_most() -> None:
+    """However many of its keys are due, and however long each of them takes, others find a place."""
+
+    async def main() -> None:
+        queue = Queue()
+        many = [key(str(number), "many") for number in range(SHARE + 2)]
+        for each in many:
+            queue.add(each)
+        taken = [await queue.get() for _ in range(SHARE)]
+        assert taken == many[:SHARE]
+        assert await due(queue) == []
+        queue.add(A)
+        assert await due(queue) == [A]
+        getting = asyncio.ensure_future(queue.get())
+        await asyncio.sleep(1)
+        assert not getting.done()
+        queue.done(taken[0])
+        assert await getting == many[SHARE]
 
     virtual_time.run(main())
 

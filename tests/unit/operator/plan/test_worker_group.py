@@ -11,7 +11,7 @@ from dask_k8s.kinds.value import Ref
 from dask_k8s.kinds.worker_group import WorkerGroup
 from dask_k8s.operator.actions import NOTHING, Create, Patch, Retire
 from dask_k8s.operator.observed import Drain, Drained, Home, ObservedGroup, Phase, Refusal, Silent, Unasked, Worker
-from dask_k8s.operator.plan.worker_group import plan
+from dask_k8s.operator.plan.worker_group import MOST_NEW, plan
 from tests.unit import given as g
 from tests.unit.given import NOW, group, later, observed, worker
 from tests.unit.operator.plan.words import SILENT, condition, deeds, order, retiring
@@ -27,6 +27,18 @@ JOINERS = [
     ("an orphan that is adopted counts", 2, observed(a, orphans=[g.pod("o")]), ["adopt o"]),
     ("what is asked for already is not asked for again", 2, observed(worker("e", Phase.EXPECTED), a), []),
     ("a lost reply is asked for again under its name", 2, observed(worker("d", Phase.IN_DOUBT), a), ["create Pod"]),
+    (
+        "and with others, where more are missing",
+        4,
+        observed(worker("d", Phase.IN_DOUBT), a),
+        ["create Pod", "create Pod", "create Pod"],
+    ),
+    (
+        "but not where it is not wanted any more, nor does another one go for it",
+        1,
+        observed(worker("d", Phase.IN_DOUBT), a),
+        [],
+    ),
     ("one that leaves is replaced at once", 2, observed(a, worker("b", Phase.LEAVING)), ["create Pod"]),
     ("one that retires does not count", 2, observed(a, retiring("b", Drain.UNDER_WAY)), ["create Pod"]),
     (
@@ -98,6 +110,13 @@ def test_a_lost_reply_keeps_its_name() -> None:
     (again,) = plan(group(replicas=1), observed(worker("in-doubt", Phase.IN_DOUBT)), NOW).actions
     assert isinstance(again, Create)
     assert again.manifest["metadata"]["name"] == "in-doubt"
+
+
+def test_more_than_five_hundred_are_made_one_plan_after_the_other() -> None:
+    """Whoever asks for fewer meanwhile is heard in between; a repeated POST counts with the others."""
+    assert deeds(plan(group(replicas=1200), observed(), NOW)) == ["create Pod"] * MOST_NEW
+    doubted = [worker(f"d{number}", Phase.IN_DOUBT) for number in range(600)]
+    assert deeds(plan(group(replicas=1200), observed(*doubted), NOW)) == ["create Pod"] * MOST_NEW
 
 
 def test_new_names_come_from_the_draw() -> None:
