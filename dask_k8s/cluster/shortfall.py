@@ -62,6 +62,8 @@ class Shortfall:
         None while the scheduler does not answer.
     asked
         None while the groups cannot be seen.
+    resting
+        How many have joined and take no tasks.
     pods
         How many worker Pods there are that have not joined.
     troubles
@@ -75,6 +77,7 @@ class Shortfall:
     wanted: int
     joined: int | None
     asked: Asked | None
+    resting: int
     pods: int
     troubles: tuple[Diagnosis, ...]
     scheduler: Diagnosis | None
@@ -123,9 +126,14 @@ class Shortfall:
                 f"{self.asked.now} are asked for, and more by the autoscaler when there is work for them: "
                 f"cluster.adapt(minimum={self.wanted}) asks for them beforehand."
             )
+        if self.resting:
+            who = (
+                "1 worker has joined and takes" if self.resting == 1 else f"{self.resting} workers have joined and take"
+            )
+            yield f"{who} no tasks now: paused, since the memory is full, or about to leave."
         if (starting := self.pods - len(self.troubles)) > 0:
             yield f"Pods that start: {starting}."
-        if self.asked is not None and (none := self.asked.now - (self.joined or 0) - self.pods) > 0:
+        if self.asked is not None and (none := self.asked.now - (self.joined or 0) - self.resting - self.pods) > 0:
             yield f"Workers without a Pod yet: {none}."
 
     def __str__(self) -> str:

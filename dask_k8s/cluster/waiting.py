@@ -27,17 +27,26 @@ WITH_EVENTS = 3
 """Pods whose Events are read in one look: many that do not start mostly have the same trouble."""
 
 Hosts = Callable[[], Awaitable[list[str] | None]]
-"""The host of each worker that has joined, once for each of them; None where the scheduler does not answer."""
+"""The host of each worker, once for each of them; None where the scheduler does not answer."""
 
 
 class Waiting:
-    """One wait for a number of workers."""
+    """One wait for a number of workers.
 
-    def __init__(self, cluster: str, wanted: int, watched: Watched, hosts: Hosts) -> None:
+    Parameters
+    ----------
+    running
+        Where the workers are that take tasks: those are waited for, as ``Client.wait_for_workers`` does.
+    there
+        Where all are that have joined.
+    """
+
+    def __init__(self, cluster: str, wanted: int, watched: Watched, *, running: Hosts, there: Hosts) -> None:
         self._cluster = cluster
         self._wanted = wanted
         self._watched = watched
-        self._hosts = hosts
+        self._running = running
+        self._there = there
         self._last: list[str] | None = None
 
     async def run(self, timeout: float, *, quiet: bool) -> None:
@@ -72,7 +81,7 @@ class Waiting:
                 looking.cancel()
 
     async def _enough(self) -> bool:
-        self._last = await self._hosts()
+        self._last = await self._running()
         return self._last is not None and len(self._last) >= self._wanted
 
     async def _look(self, progress: Progress) -> None:
@@ -89,7 +98,8 @@ class Waiting:
                 warned = True
 
     async def _shortfall(self) -> Shortfall:
-        joined = set(self._last or ())
+        there = await self._there() or []
+        joined = {*there, *(self._last or ())}
         pods = [pod for pod in self._watched.workers() if not _at(pod, joined) and not _leaves(pod)]
         groups, cluster = self._watched.groups(), self._watched.cluster()
         scheduler = self._watched.scheduler() if self._last is None else None
@@ -97,6 +107,7 @@ class Waiting:
             wanted=self._wanted,
             joined=None if self._last is None else len(self._last),
             asked=None if groups is None else asked(groups, self._watched.autoscaler(), self._cluster),
+            resting=max(0, len(there) - len(self._last or there)),
             pods=len(pods),
             troubles=await self._troubles(pods),
             scheduler=None if scheduler is None else await self._watched.diagnosis(scheduler),

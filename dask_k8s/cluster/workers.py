@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from distributed.comm import get_address_host
@@ -157,19 +157,27 @@ class WorkersCluster(SubscribedCluster):
     async def _wait_for_workers(self, n_workers: int = 0, timeout: float = 0.0) -> None:
         if self._watched is None:
             raise self._not_started()
-        await Waiting(self.name, n_workers, self._watched, self._hosts).run(timeout, quiet=self.quiet)
+        waiting = Waiting(self.name, n_workers, self._watched, running=self._running, there=self._there)
+        await waiting.run(timeout, quiet=self.quiet)
         await self._heard_of(n_workers)
 
-    async def _hosts(self) -> list[str] | None:
-        """Where the workers are that run; None where the scheduler does not answer."""
+    async def _running(self) -> list[str] | None:
+        """Where the workers are that take tasks."""
+        return await self._hosts(self.scheduler_comm.ncores_running)
+
+    async def _there(self) -> list[str] | None:
+        """Where all workers are, paused ones as well."""
+        return await self._hosts(self.scheduler_comm.ncores)
+
+    async def _hosts(self, question: Callable[[], Awaitable[Mapping[str, int]]]) -> list[str] | None:
+        """The host of each worker of an answer; None where the scheduler gives none."""
         if self.status is not Status.running:
             raise DaskK8sError(f"The cluster {self.name} is closed.")
         try:
             async with asyncio.timeout(ANSWER):
-                running = await self.scheduler_comm.ncores_running()
+                return [get_address_host(address) for address in await question()]
         except OSError:
             return None
-        return [get_address_host(address) for address in running]
 
     async def _heard_of(self, n_workers: int) -> None:
         """So that who waited sees so many in the ``repr`` as well."""

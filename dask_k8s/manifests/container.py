@@ -52,6 +52,12 @@ def start_of(container: Manifest) -> Start | None:
     return None
 
 
+def starts_a_worker(container: Manifest) -> bool:
+    """Whether its command is a Dask worker's in plain words."""
+    start = start_of(container)
+    return start is not None and start.program is Program.WORKER
+
+
 def hidden_in_shell(container: Manifest) -> str | None:
     """How a shell's text starts a Dask program that we would have changed; it is not touched, so the user has to know.
 

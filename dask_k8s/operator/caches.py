@@ -232,7 +232,7 @@ def slim_pod(pod: Manifest) -> Manifest:
             "annotations": _picked(annotations, _OUR_ANNOTATIONS),
         },
         "spec": {
-            **_picked(pod.get("spec") or {}, ("nodeName", "restartPolicy", "tolerations")),
+            **_picked(pod.get("spec") or {}, ("hostNetwork", "nodeName", "restartPolicy", "tolerations")),
             **_by_component(pod),
             "containers": [each["name"] for each in (pod.get("spec") or {}).get("containers") or ()],
         },

@@ -307,16 +307,15 @@ class Drains:
             self._wake(key)
 
     def _begins(self, each: _Drain) -> None:
-        """It has waited for its turn until now, where others moved data: nobody may say that its own stood still."""
-        if each.told.state is Drain.UNDER_WAY and each.told.moved is None:
-            self._tell(each, replace(each.told, moved=datetime.now(UTC)))
+        """Until Dask begins with it, nobody may say that its data stands still: not of what others do before it."""
+        if each.told.state is Drain.UNDER_WAY:
+            self._tell(each, replace(each.told, moved=None))
 
     def _moving(self, each: _Drain, workers: frozenset[str], at: drain.Moving) -> None:
         if each.told.state is Drain.UNDER_WAY:
             sizes = [at.left[worker] for worker in workers if worker in at.left]
             left = sum(sizes) if len(sizes) == len(workers) else None
-            moved = left is not None and (each.told.left is None or left < each.told.left)
-            when = datetime.now(UTC) if moved else each.told.moved
+            when = datetime.now(UTC) if at.further or (at.begun and each.told.moved is None) else each.told.moved
             each.before = None
             self._tell(each, Drained(state=Drain.UNDER_WAY, left=left, silent=at.silent, moved=when))
 

@@ -1,10 +1,10 @@
 """Which of a scheduler's workers live in which Pod: by address, and by name where the address does not tell.
 
-A Pod may have several workers (``--nworkers``), and a worker any name. Pods on their node's own network share its
-address, and a worker may announce another address than its Pod's: then its name decides, which is its Pod's, with a
-number behind it where there are several. A worker of no Pod joined by hand; or it announces an address that is not its
-Pod's, and nobody gave it a name. So while there is one, a Pod that runs and seems to have no worker may have that one,
-unless its command names its workers after it.
+A Pod may have several workers (``--nworkers``), and a worker any name. A Pod on its node's own network shares that
+address with other Pods and with whoever else runs there, and a worker may announce another address than its Pod's: then
+its name decides, which is its Pod's, with a number behind it where there are several. A worker of no Pod joined by
+hand; or it announces an address that is not its Pod's, and nobody gave it a name. So while there is one, a Pod that
+runs and seems to have no worker may have that one, unless its command names its workers after it.
 """
 
 from __future__ import annotations
@@ -58,8 +58,9 @@ async def order_of(rpc: SchedulerRpc, pods: Collection[Manifest]) -> tuple[Membe
 
 def names_needed(addresses: Iterable[str], pods: Iterable[Manifest]) -> bool:
     """Whether some worker's address does not tell its Pod."""
-    there = Counter(host for pod in pods if (host := _host(pod)))
-    return any(there[host_of(address)] != 1 for address in addresses)
+    hosts = [(host, _shares(pod)) for pod in pods if (host := _host(pod))]
+    there, shared = Counter(host for host, _ in hosts), {host for host, shares in hosts if shares}
+    return any(there[host] != 1 or host in shared for host in map(host_of, addresses))
 
 
 def housed(members: Sequence[Member], pods: Collection[Manifest]) -> Housing:
@@ -69,12 +70,13 @@ def housed(members: Sequence[Member], pods: Collection[Manifest]) -> Housing:
         by_name[pod["metadata"]["name"]] = pod["metadata"]["uid"]
         if host := _host(pod):
             by_host[host].append(pod["metadata"]["uid"])
+    shared = {_host(pod) for pod in pods if _shares(pod)}
     named = {pod["metadata"]["uid"] for pod in pods if pod["spec"].get("namesWorkers")}
     running = [pod["metadata"]["uid"] for pod in pods if pod["status"].get("phase") == "Running"]
     found, unclear = defaultdict[str, list[Member]](list), set[str]()
     for member in members:
-        at = by_host.get(host_of(member.address), [])
-        uid = at[0] if len(at) == 1 else _named(member.name, by_name)
+        at = by_host.get(host := host_of(member.address), [])
+        uid = at[0] if len(at) == 1 and host not in shared else _named(member.name, by_name)
         if uid is not None:
             found[uid].append(member)
         else:
@@ -90,6 +92,10 @@ def _named(name: str | None, pods: Mapping[str, str]) -> str | None:
         return pods.get(name or "")
     stem, _, number = name.rpartition("-")
     return pods.get(stem) if number.isdigit() else None
+
+
+def _shares(pod: Manifest) -> bool:
+    return bool(pod["spec"].get("hostNetwork"))
 
 
 def _host(pod: Manifest) -> str:

@@ -59,7 +59,8 @@ class Drained:
     silent
         Why nobody knows how far it has come: the scheduler does not answer.
     moved
-        When it began, and then when less was left than at the look before; where it is drained, when that was so.
+        When Dask began to move it, and then when less was left of all that move together than ever; None where Dask has
+        not begun yet. Where it is drained, when that was so.
     """
 
     state: Drain

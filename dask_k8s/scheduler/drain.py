@@ -70,10 +70,17 @@ class Moving:
         Bytes that still lie on each worker, as of its last heartbeat; those are left out that never said.
     silent
         Why nobody knows; empty where the scheduler answers.
+    begun
+        Whether Dask has begun with it, which waits until no ``rebalance`` and no ``replicate`` of a user is under way.
+    further
+        Whether less is left of all that leave together than ever since then. Each for itself says nothing: who takes
+        data takes it from a few at a time, and those first that have most.
     """
 
     left: Mapping[str, int]
     silent: str = ""
+    begun: bool = False
+    further: bool = False
 
 
 class Drainage:
@@ -200,7 +207,7 @@ class Drainage:
                     raise SchedulerSilent(f"retire_workers: no answer, nor to anything else: {error}") from error
                 self._told(Moving(left={}, silent=str(error)))
             else:
-                self._told(Moving(left=looks.left))
+                self._told(Moving(left=looks.left, begun=looks.begun, further=looks.further))
                 pause = max(FIRST_LOOK, _interval(looks.there))
             if looks.over > PATIENCE:
                 raise SchedulerSilent("retire_workers: it is over, and its answer was lost")
@@ -262,6 +269,10 @@ class _Looks:
         How many workers the scheduler has.
     left
         Bytes that lie on each of those that leave; those are left out that never said.
+    begun
+        Whether any of them was seen to leave.
+    further
+        Whether less was left in all than ever since then.
     over
         How many looks in a row showed that the call is over.
     """
@@ -270,7 +281,8 @@ class _Looks:
         self._workers = workers
         self._mark = mark
         self._scheduler = ""
-        self._began = False
+        self.begun = self.further = False
+        self._least = math.inf
         self._still = 0
         self.heard = now
         self.there = 0
@@ -291,8 +303,15 @@ class _Looks:
         self._still = 0 if sum(left.values()) < sum(self.left.values()) else self._still + 1
         self._scheduler, self.left = self._scheduler or scheduler, left
         leaving = any(facts.status == LEAVING for facts in there.values())
-        self._began = self._began or leaving
-        return scheduler != self._scheduler or not there or (self._began and not leaving)
+        self.begun = self.begun or leaving
+        self._gets_further(left)
+        return scheduler != self._scheduler or not there or (self.begun and not leaving)
+
+    def _gets_further(self, left: Mapping[str, int]) -> None:
+        total = sum(left.values())
+        self.further = self.begun and bool(left) and total < self._least
+        if self.further:
+            self._least = total
 
     async def _noted(self, rpc: SchedulerRpc, worker: str) -> bool:
         try:

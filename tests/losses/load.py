@@ -133,13 +133,17 @@ class Load:
                 self.errors[_kind_of(future)] += 1
 
     def _renew(self) -> None:
-        lost = [index for index, key in self._current.items() if self._held[key].status in GONE]
+        """Scatter anew what was lost, and what could not be scattered while there was no worker to take it."""
+        lost = [index for index, key in self._current.items() if not self._has(key)]
         for index in lost:
             key = self._current[index]
-            del self._held[key]
+            self._held.pop(key, None)
             self._current[index] = key_of(SCATTERED, index, int(key.split("-")[2]) + 1)
         self._scatter([self._current[index] for index in lost])
         self.counts["renewed"] += len(lost)
+
+    def _has(self, key: str) -> bool:
+        return key in self._held and self._held[key].status not in GONE
 
 
 def _kind_of(future: Any) -> str:

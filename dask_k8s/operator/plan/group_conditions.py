@@ -132,9 +132,17 @@ def _notes(group: WorkerGroup, observed: ObservedGroup) -> Iterator[Condition]:
         mend = "Submit them again without workers=, or with allow_other_workers=True."
         message = f"{count} run on workers alone that have left, and wait: {tasks[0]}. {mend}"
         yield Condition(type=Type.TASKS_STRANDED, holds=True, reason="WorkersHaveLeft", message=message)
-    hidden = [container.hidden_in_shell(each) for each in group.worker.template.spec["containers"]]
-    if name := next(filter(None, hidden), None):
+    containers = group.worker.template.spec["containers"]
+    if name := next(filter(None, map(container.hidden_in_shell, containers)), None):
         yield shell_note(name)
+    elif not any(container.starts_a_worker(each) for each in containers):
+        yield Condition(
+            type=Type.COMMAND_NOT_REWRITTEN,
+            holds=True,
+            reason="StartNotRecognised",
+            message="No container's command is 'dask worker' in plain words, so all are left alone. Workers that are "
+            "started in another way hand over no data when their Pod is evicted.",
+        )
 
 
 def shell_note(name: str) -> Condition:

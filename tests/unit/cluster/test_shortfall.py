@@ -18,6 +18,7 @@ def shortfall(wanted: int = 4, joined: int | None = 2, **found: Any) -> Shortfal
     """Two of four have joined, all are asked for, and the others have Pods."""
     complete: dict[str, Any] = {
         "asked": Asked(now=4, most=4),
+        "resting": 0,
         "pods": 2,
         "troubles": (),
         "scheduler": None,
@@ -95,3 +96,11 @@ def test_the_reasons(found: dict[str, Any], lines: list[str]) -> None:
 def test_when_it_is_certain_that_they_cannot_come(found: dict[str, Any], certain: bool) -> None:
     """Where too many can never run; not what may mend itself, and not what somebody may still ask for."""
     assert shortfall(**found).certain is certain
+
+
+def test_workers_that_take_no_tasks_are_told_and_are_no_pods_that_start() -> None:
+    """A paused one has joined long ago, and is waited for all the same."""
+    found = list(shortfall(resting=1, pods=1).why())
+    assert "1 worker has joined and takes no tasks now: paused, since the memory is full, or about to leave." in found
+    assert "Pods that start: 1." in found
+    assert not any("without a Pod" in each for each in found)

@@ -9,10 +9,13 @@ import pytest
 from dask_k8s.operator.members import Member, housed, names_needed
 
 
-def pod(name: str, host: str | None, phase: str = "Running", *, named: bool = False) -> dict[str, Any]:
-    """A Pod as the cache has it; with a command that names its workers after it, or not."""
+def pod(
+    name: str, host: str | None, phase: str = "Running", *, named: bool = False, shares: bool = False
+) -> dict[str, Any]:
+    """A Pod as the cache has it; with a command that names its workers after it, or not; on its node's own network."""
     status = {"phase": phase, **({} if host is None else {"podIP": host})}
-    return {"metadata": {"name": name, "uid": f"uid-{name}"}, "spec": {"namesWorkers": named}, "status": status}
+    spec = {"namesWorkers": named, **({"hostNetwork": True} if shares else {})}
+    return {"metadata": {"name": name, "uid": f"uid-{name}"}, "spec": spec, "status": status}
 
 
 def worker(host: str, name: str | None = None, port: int = 1) -> Member:
@@ -51,6 +54,13 @@ ROWS = [
         SHARED,
         {"uid-b": 1},
         ["uid-a"],
+    ),
+    (
+        "on its node's address a Pod may not be alone: its own has its name, and another one joined by hand",
+        [worker("192.0.2.1", "h"), worker("192.0.2.1", "mine", 2)],
+        [pod("h", "192.0.2.1", shares=True, named=True)],
+        {"uid-h": 1},
+        [],
     ),
     (
         "a Pod that ended has given its address back",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from dask_k8s.operator.observed import Drain, Drained, Home, ObservedGroup, Phas
 from dask_k8s.operator.plan.worker_group import plan
 from tests.unit import given as g
 from tests.unit.given import NOW, group, later, observed, worker
-from tests.unit.operator.plan.words import SILENT, condition, order, retiring
+from tests.unit.operator.plan.words import SILENT, condition, order, retiring, status_of
 
 PENDING, RUNNING = Phase.PENDING, Phase.RUNNING
 a, b = worker("a"), worker("b")
@@ -247,3 +248,15 @@ def test_an_old_script_in_a_shells_text_is_told() -> None:
     shell = {"containers": [{"name": "worker", "command": ["sh", "-c", "dask-worker"]}]}
     found = condition(plan(group(spec=shell, replicas=0), observed(), NOW), "CommandNotRewritten")
     assert "write 'dask worker'" in found["message"]
+
+
+@pytest.mark.parametrize("worker", [{}, {"args": ["dask", "cuda", "worker"]}, {"command": ["/start.sh"]}])
+def test_a_worker_that_is_started_in_another_way_is_told_to_hand_over_nothing(worker: dict[str, Any]) -> None:
+    """Its data is lost when its Pod is evicted, and nothing else would say so."""
+    found = condition(
+        plan(group(spec={"containers": [{"name": "w", **worker}]}, replicas=0), observed(), NOW), "CommandNotRewritten"
+    )
+    assert (found["status"], found["reason"]) == ("True", "StartNotRecognised")
+    spec = {"containers": [{"name": "p", "command": ["/proxy"]}, {"name": "w", "args": ["dask", "worker"]}]}
+    conditions = status_of(plan(group(spec=spec, replicas=0), observed(), NOW))["conditions"]
+    assert all(each["type"] != "CommandNotRewritten" for each in conditions)
