@@ -115,11 +115,16 @@ class _Seen(NamedTuple):
 
     Parameters
     ----------
+    state
+        Its holder and when that says to have renewed it.
+    lasts
+        Seconds after its renewal.
     until
         When it ends by our clock, if it is not renewed.
     """
 
     state: tuple[str, str | None] = ("", None)
+    lasts: float = 0.0
     until: float = float("-inf")
 
 
@@ -247,8 +252,8 @@ class Election:
         try:
             lease = await self._client.get(LEASE, self._namespace, self._name)
         except Missing:
-            if not renews and self._last_seen_runs(began):
-                return False  # it was deleted, and its holder has not noticed yet
+            if not renews and self._was_deleted_under_another(began):
+                return False
             await self._client.create(self._manifest({"leaseTransitions": 0, "acquireTime": _now()}))
             return True
         spec = lease.get("spec") or {}
@@ -267,11 +272,14 @@ class Election:
         state = (holder, spec.get("renewTime"))
         if state != self._seen.state:
             lasts: float = spec.get("leaseDurationSeconds", self._terms.duration)
-            self._seen = _Seen(state, until=began + lasts if holder else began)
-        return holder == self._final or self._last_seen_runs(began)
+            self._seen = _Seen(state, lasts if holder else 0.0, until=began + lasts if holder else began)
+        return holder == self._final or began < self._seen.until
 
-    def _last_seen_runs(self, now: float) -> bool:
-        return now < self._seen.until
+    def _was_deleted_under_another(self, began: float) -> bool:
+        """Whether the Lease of another one was deleted, who has not noticed yet: as if it was renewed just then."""
+        if self._seen.lasts:
+            self._seen = _Seen(until=began + self._seen.lasts)
+        return began < self._seen.until
 
     def _manifest(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         return {
