@@ -23,7 +23,7 @@ from tests.api.processes import free_port
 from tests.faults.checker import Checker
 from tests.faults.namespaces import own_namespaces
 from tests.faults.operators import Candidate, candidate
-from tests.faults.proxy import abort
+from tests.faults.proxy import abort, says
 from tests.played.playing import manifest
 
 Json = dict[str, Any]
@@ -84,6 +84,7 @@ async def _played(
     began = time.monotonic()
     await asyncio.sleep(options.seconds / 2)
     await _people_go_on(client, namespace)
+    place.faults.trouble = says(503, b"no healthy upstream", times=sys.maxsize)  # by what stands before it
     await asyncio.sleep(max(0.0, options.seconds / 2))
     said, asked = _lines(place)[len(lines) :], len(place.faults.requests) - met
     for path, wanted in PROBES.items():
