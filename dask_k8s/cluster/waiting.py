@@ -107,7 +107,7 @@ class Waiting:
             wanted=self._wanted,
             joined=None if self._last is None else len(self._last),
             asked=None if groups is None else asked(groups, self._watched.autoscaler(), self._cluster),
-            resting=max(0, len(there) - len(self._last or there)),
+            resting=max(0, len(there) - len(there if self._last is None else self._last)),
             pods=len(pods),
             troubles=await self._troubles(pods),
             scheduler=None if scheduler is None else await self._watched.diagnosis(scheduler),

@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Collection, Hashable, Mapping
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 from dask_k8s.errors import ApiError, NoCredentials, Unreachable
 from dask_k8s.kinds.value import Manifest
@@ -40,6 +40,8 @@ _STILL_GOOD = (429, 503)
 """What an API server under load answers: the version stays good, and a list would add to the load."""
 
 logger = logging.getLogger(__name__)
+
+_Failure: TypeAlias = ApiError | Unreachable | NoCredentials
 
 
 def whole(manifest: Manifest) -> Manifest:
@@ -122,7 +124,7 @@ class Informer:
         self._failures = 0
         self._lists_failed = 0
         self._version: str | None = None
-        self._heard = False
+        self._heard = self._opened = False
         self._asked = float("-inf")
         self._list_began = float("-inf")
         self._due = float("-inf")
@@ -178,22 +180,25 @@ class Informer:
 
         Where a list fails that the watch can do without, the watch goes on from where it was until that is tried again.
         """
-        again = None
+        put_off: _Failure | None = None
+        again = 0.0
         try:
             while self._version is None or self._list_began < self._asked or self._clock() >= self._due:
                 await self._list()
         except (ApiError, Unreachable, NoCredentials) as error:
             if self._version is None:
                 raise
-            again = self._put_off(error)
-        began, self._heard = self._clock(), False
-        cut = self._cut = asyncio.timeout(again)
+            put_off, again = error, self._put_off(error)
+        began, self._heard, self._opened = self._clock(), False, False
+        cut = self._cut = asyncio.timeout(again or None)
         try:
             async with cut:
-                await self._watch(self._version)
+                await self._watch(self._version, at_least=again)
         except TimeoutError:
             if not cut.expired():
                 raise
+            if put_off is not None and not self._opened:
+                self._failed(put_off)
             return
         except (ApiError, Unreachable, NoCredentials) as error:
             if _version_lost(error, heard=self._heard):
@@ -232,17 +237,18 @@ class Informer:
         self._listed.set()
         self._listed = asyncio.Event()
 
-    async def _watch(self, version: str) -> None:
+    async def _watch(self, version: str, *, at_least: float) -> None:
         stream = self._client.watch(
             self.resource,
             self.namespace,
             version=version,
             labels=self._labels,
             fields=self._fields,
-            seconds=max(2 * _TOO_SHORT, min(WATCH_SECONDS * (1 + self._draw()), self._due - self._clock())),
+            seconds=max(2 * _TOO_SHORT, at_least, min(WATCH_SECONDS * (1 + self._draw()), self._due - self._clock())),
             idle=self._idle,
         )
         async with stream as events:
+            self._opened = True
             self._in_step()
             async for kind, manifest in events:
                 self.last_heard, self._heard = self._clock(), True
@@ -281,7 +287,7 @@ class Informer:
         for handler in self._recovered if recovers else ():
             handler()
 
-    def _failed(self, error: ApiError | Unreachable | NoCredentials) -> float:
+    def _failed(self, error: _Failure) -> float:
         """Notes what went wrong; how long to wait after it."""
         self._failures += 1
         self.trouble = f"{self._what()}: {_sentence(error)}"
@@ -289,7 +295,7 @@ class Informer:
         logger.log(level, "Not in step with %s", self.trouble, extra=about(self.resource.kind, self.namespace))
         return backoff.pause(self._failures, error, self._draw(), self._longest_pause)
 
-    def _put_off(self, error: ApiError | Unreachable | NoCredentials) -> float:
+    def _put_off(self, error: _Failure) -> float:
         """Notes why a list that nothing had required has failed; how long to wait until it is tried again."""
         self._lists_failed += 1
         level = logging.WARNING if self._lists_failed == _WORTH_A_WARNING else logging.DEBUG
@@ -311,7 +317,7 @@ def _version_lost(error: Exception, *, heard: bool) -> bool:
     return not heard
 
 
-def _sentence(error: ApiError | Unreachable | NoCredentials) -> str:
+def _sentence(error: _Failure) -> str:
     if isinstance(error, ApiError) and error.status == 404:
         return f"the API server does not serve this kind; is its CRD installed? ({error})"
     return str(error)

@@ -141,15 +141,18 @@ class Hands:
             await self._settle(key, manifest)
         except Unavailable as error:
             if error.status == TOO_MANY_REQUESTS:
-                self._expectations.not_created(key, kind, name)  # it was turned away at the door
+                self._expectations.turned_away(key, kind, name)
             else:
                 self._expectations.doubted(key, kind, name)
             raise
         except Unreachable:
             self._expectations.doubted(key, kind, name)
             raise
-        except (ApiError, LeadershipLost):
-            self._expectations.not_created(key, kind, name)  # the fence is asked before a byte leaves, and not later
+        except LeadershipLost:
+            self._expectations.turned_away(key, kind, name)  # the fence is asked before a byte leaves, and not later
+            raise
+        except ApiError:
+            self._expectations.not_created(key, kind, name)
             raise
         except BaseException:
             self._expectations.doubted(key, kind, name)  # cancelled on its way: it may be there or not

@@ -331,14 +331,14 @@ class Controllers:
                 if (key := self._owners.get(metadata.controller_uid(pod) or "")) is not None:
                     self._queue.add(key)
 
-    def _wake_followers(self, namespace: str, cluster: str) -> None:
+    def _wake_followers(self, namespace: str, cluster: str, after: float = 0.0) -> None:
         """The groups and autoscalers of a cluster."""
-        self._wake(self._caches.groups, namespace, cluster)
-        self._wake(self._caches.autoscalers, namespace, cluster)
+        self._wake(self._caches.groups, namespace, cluster, after)
+        self._wake(self._caches.autoscalers, namespace, cluster, after)
 
-    def _wake(self, cache: Cache, namespace: str, cluster: str) -> None:
+    def _wake(self, cache: Cache, namespace: str, cluster: str, after: float = 0.0) -> None:
         for each in cache.by(CLUSTER, (namespace, cluster)):
-            self._queue.add(_key(cache.kind, each))
+            self._queue.add_after(_key(cache.kind, each), after)
 
     def _on_lease(self, old: Manifest | None, new: Manifest | None) -> None:
         lease = new or old or {}
@@ -357,11 +357,12 @@ class Controllers:
         now = time.monotonic()
         self._vanished = {name: moment for name, moment in self._vanished.items() if moment > now}
         self._vanished[lease["namespace"], lease["name"]] = until
+        self._wake_cluster(lease["namespace"], lease["labels"].get(names.LEASE_FOR, ""), after=until - now)
 
-    def _wake_cluster(self, namespace: str, name: str) -> None:
-        self._queue.add(Key(names.CLUSTER, namespace, name))
-        self._queue.add(Key(names.JOB, namespace, name))
-        self._wake_followers(namespace, name)
+    def _wake_cluster(self, namespace: str, name: str, after: float = 0.0) -> None:
+        for kind in (names.CLUSTER, names.JOB):
+            self._queue.add_after(Key(kind, namespace, name), after)
+        self._wake_followers(namespace, name, after)
 
 
 def _key(kind: str, manifest: Manifest) -> Key:

@@ -236,8 +236,9 @@ class Drains:
                     self._tell(each, replace(each.told, silent=reason(error)))
                 await asyncio.sleep(pause(failures, self._timing.silence))
                 failures += 1
-            except LeadershipLost:
-                return  # whoever serves next drains them; that the Lease is lost is for its keeper to say
+            except LeadershipLost:  # that is for its keeper to say, who ends this then; or the next renewal is there
+                await asyncio.sleep(pause(failures, self._timing.silence))
+                failures += 1
 
     async def _drain(self, cluster: _Cluster, batch: list[_Drain]) -> None:
         """In one call to the scheduler, which then moves data only once; moving gigabytes takes as long as it takes."""

@@ -59,8 +59,8 @@ class Drained:
     silent
         Why nobody knows how far it has come: the scheduler does not answer.
     moved
-        When Dask began to move it, and then when less was left of all that move together than ever; None where Dask has
-        not begun yet. Where it is drained, when that was so.
+        When Dask began to move it, and then when less was left of all that move together than at the look before; None
+        where Dask has not begun yet. Where it is drained, when that was so.
     """
 
     state: Drain

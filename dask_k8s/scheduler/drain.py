@@ -73,7 +73,7 @@ class Moving:
     begun
         Whether Dask has begun with it, which waits until no ``rebalance`` and no ``replicate`` of a user is under way.
     further
-        Whether less is left of all that leave together than ever since then. Each for itself says nothing: who takes
+        Whether less is left of all that leave together than at the look before. Each for itself says nothing: who takes
         data takes it from a few at a time, and those first that have most.
     """
 
@@ -272,7 +272,7 @@ class _Looks:
     begun
         Whether any of them was seen to leave.
     further
-        Whether less was left in all than ever since then.
+        Whether less was left in all than at the look before.
     over
         How many looks in a row showed that the call is over.
     """
@@ -282,7 +282,6 @@ class _Looks:
         self._mark = mark
         self._scheduler = ""
         self.begun = self.further = False
-        self._least = math.inf
         self._still = 0
         self.heard = now
         self.there = 0
@@ -300,18 +299,13 @@ class _Looks:
     def _saw(self, scheduler: str, there: Mapping[str, WorkerFacts]) -> bool:
         """Whether it is plain that it is over: it had begun, and no worker leaves; or another scheduler answers."""
         left = {worker: facts.managed for worker, facts in there.items() if facts.managed is not None}
-        self._still = 0 if sum(left.values()) < sum(self.left.values()) else self._still + 1
+        fell = sum(left.values()) < sum(self.left.values())
+        self._still = 0 if fell else self._still + 1
         self._scheduler, self.left = self._scheduler or scheduler, left
         leaving = any(facts.status == LEAVING for facts in there.values())
         self.begun = self.begun or leaving
-        self._gets_further(left)
+        self.further = self.begun and fell
         return scheduler != self._scheduler or not there or (self.begun and not leaving)
-
-    def _gets_further(self, left: Mapping[str, int]) -> None:
-        total = sum(left.values())
-        self.further = self.begun and bool(left) and total < self._least
-        if self.further:
-            self._least = total
 
     async def _noted(self, rpc: SchedulerRpc, worker: str) -> bool:
         try:

@@ -30,6 +30,8 @@ class Creation:
         Monotonic time of the answer; None while none came.
     doubted
         When nobody waited for the answer any more: it may be there or not, and is asked for again under the same name.
+    earlier
+        When that was so of an earlier request for it, which may still arrive.
     """
 
     kind: str
@@ -37,6 +39,7 @@ class Creation:
     asked: float
     answered: float | None = None
     doubted: float | None = None
+    earlier: float | None = None
 
     @property
     def in_doubt(self) -> bool:
@@ -85,7 +88,10 @@ class Expectations:
 
     def creating(self, key: Key, kind: str, name: str) -> None:
         """Before the request goes out: its event may be faster than its answer."""
-        self._creations.setdefault(key, {})[kind, name] = Creation(kind=kind, name=name, asked=self._clock())
+        creations = self._creations.setdefault(key, {})
+        before = creations.get((kind, name))
+        earlier = None if before is None else before.doubted or before.earlier
+        creations[kind, name] = Creation(kind=kind, name=name, asked=self._clock(), earlier=earlier)
 
     def created(self, key: Key, kind: str, name: str) -> None:
         """The API server said yes."""
@@ -96,6 +102,14 @@ class Expectations:
         """No answer came: it may be there or not."""
         if creation := self._creations.get(key, {}).get((kind, name)):
             creation.doubted = self._clock()
+
+    def turned_away(self, key: Key, kind: str, name: str) -> None:
+        """It was not even looked at, or did not leave; that says nothing of an earlier request for the same."""
+        creation = self._creations.get(key, {}).get((kind, name))
+        if creation is not None and creation.earlier is not None:
+            creation.doubted = creation.earlier
+        else:
+            self._drop_creation(key, kind, name)
 
     def not_created(self, key: Key, kind: str, name: str) -> None:
         """The API server said no."""

@@ -8,7 +8,7 @@ import pytest
 
 from dask_k8s import names
 from dask_k8s.kube.resources import LEASE
-from tests.api.operator.conftest import Serve, World, seed_cluster
+from tests.api.operator.conftest import A_TENTH, Serve, World, seed_cluster
 
 ME = "embedded-0123456789"
 
@@ -43,6 +43,24 @@ async def test_a_cluster_whose_embedded_operator_died_is_taken_over_once(world: 
         await world.until(taken, "the takeover")
         await world.scale(3)
         assert before < {pod["metadata"]["name"] for pod in await world.workers(3)}
+
+
+async def test_a_lease_that_somebody_deletes_is_still_the_embedded_operators(world: World, serve: Serve) -> None:
+    """It may not have noticed yet; only when its time is over the deployed one serves, with its cluster's groups."""
+    lease, lasts = names.embedded_lease(ME), 6.0
+    loop = asyncio.get_running_loop()
+    async with serve():
+        spec = {"holderIdentity": ME, "leaseDurationSeconds": int(lasts), "renewTime": "2026-01-01T00:00:00.000000Z"}
+        metadata = {"name": lease, "labels": {names.LEASE_FOR: "simple"}}
+        renewed = loop.time()
+        await world.make({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec})
+        await world.make(seed_cluster(managedBy=names.managed_by(ME)))
+        await asyncio.sleep(A_TENTH.lease_may_come)
+        await world.client.delete(LEASE, world.namespace, lease)
+        while loop.time() - renewed < lasts - 0.5:
+            assert not await world.pods("scheduler")
+            await asyncio.sleep(0.2)
+        await world.workers(2)
 
 
 async def test_the_deployed_operators_cluster_is_not_the_embedded_ones(world: World, serve: Serve) -> None:
