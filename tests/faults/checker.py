@@ -153,23 +153,36 @@ class Checker:
 
     def _counts_are_wrong(self) -> Iterator[str]:
         for group in self.all_groups():
-            asked, there = group["spec"]["worker"].get("replicas", 0), self.workers(group)
+            asked, there = self._due(group), self.workers(group)
             ready = [pod for pod in there if _ready(pod)]
             if not len(there) == len(ready) == asked:
                 yield f"{_called(group)} has {len(there)} workers, {len(ready)} ready, where {asked} are asked for"
 
     def _statuses_lie(self) -> Iterator[str]:
         for group in self.all_groups():
-            asked, status = group["spec"]["worker"].get("replicas", 0), group.get("status") or {}
+            asked, status = self._due(group), group.get("status") or {}
             if status.get("observedGeneration") != group["metadata"]["generation"]:
                 yield f"{_called(group)} was not looked at since its last edit"
             if not status.get("replicas") == status.get("readyReplicas") == asked:
                 yield f"{_called(group)} says {status.get('readyReplicas')} of {status.get('replicas')} for {asked}"
-            yield from _lies(group)
+            if self._has_a_cluster(group):
+                yield from _lies(group)
+            elif "ClusterNotFound" not in {each["reason"] for each in status.get("conditions") or ()}:
+                yield f"{_called(group)} does not say that it waits for a cluster"
         for cluster in [each for informer in self.clusters for each in informer.values()]:
             if (cluster.get("status") or {}).get("phase") != "Running":
                 yield f"{_called(cluster)} says {cluster.get('status')}"
             yield from _lies(cluster)
+
+    def _due(self, group: Manifest) -> int:
+        """How many workers it is to have now."""
+        asked: int = group["spec"]["worker"].get("replicas", 0)
+        return asked if self._has_a_cluster(group) else 0
+
+    def _has_a_cluster(self, group: Manifest) -> bool:
+        """A cluster that went before any operator had seen a group does not take that along: it waits for another."""
+        at = (group["metadata"]["namespace"], group["spec"]["cluster"])
+        return metadata.controller_uid(group) is not None or any(each.get(*at) for each in self.clusters)
 
     async def _left_behind(self) -> Any:
         """Objects whose owner is gone, and such as do not go."""
