@@ -57,7 +57,12 @@ def _actions(
 def _joiners(
     group: WorkerGroup, observed: ObservedGroup, home: Home, ends: replacement.EarlyEnds, back: int, now: datetime
 ) -> tuple[Action, ...]:
-    """New Pods for those that are missing, in the place of those that ended, once their time has come."""
+    """New Pods for those that are missing, in the place of those that ended, once their time has come.
+
+    None before the group is its cluster's: where that goes first, nobody would take the group and its Pods away.
+    """
+    if group.head.controller is None:
+        return ()
     pod = worker_pods(group)
     # Orphans become the group's own in the same pass, and refused workers come back: nobody has to come in their place.
     stays = sum(worker.stays for worker in observed.workers) + len(observed.orphans) + back

@@ -97,6 +97,7 @@ def planned(world: GroupWorld) -> Plan:
     assert made == group_plan.plan(resource, seen, world.now), "a plan is not a function"
     _lose_nothing(world, made)
     _never_too_many(world, made)
+    _no_pod_without_an_heir(world, made)
     assert len({_target(action) for action in made.actions}) == len(made.actions), "two deeds on one object"
     assert made.wake_at is None or made.wake_at > world.now, "a pass without end"
     assert made.status is not None
@@ -126,6 +127,12 @@ def _lose_nothing(world: GroupWorld, made: Plan) -> None:
                 )
                 assert worker.drain in (Drain.EMPTY, Drain.ABSENT) or (world.group().worker.replicas == 0 and over)
             assert worker.phase is not Phase.LEAVING
+
+
+def _no_pod_without_an_heir(world: GroupWorld, made: Plan) -> None:
+    """What is made goes with the group, and that with its cluster."""
+    makes = any(isinstance(action, Create) for action in made.actions)
+    assert not makes or world.group().head.controller is not None
 
 
 def _never_too_many(world: GroupWorld, made: Plan) -> None:

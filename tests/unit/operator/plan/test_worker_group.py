@@ -163,6 +163,12 @@ def test_a_group_and_its_orphans_are_adopted() -> None:
     assert (owner["kind"], owner["uid"], owner["controller"]) == ("DaskWorkerGroup", "uid-2", True)
 
 
+def test_no_pod_is_made_before_the_group_is_its_clusters() -> None:
+    """Where the cluster goes before that, nobody takes the group away, and its Pods would stay for ever."""
+    assert deeds(plan(group(owned=False, replicas=2), observed(), NOW)) == ["adopt simple-default"]
+    assert deeds(plan(group(replicas=2), observed(), NOW)) == ["create Pod"] * 2
+
+
 def test_adoption_keeps_owners_that_do_not_control() -> None:
     """A merge patch replaces the list, so the others are in it."""
     other = {"apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "uid-of-c"}
