@@ -240,13 +240,10 @@ class Controllers:
 
     def _missing_until(self, manifest: Manifest, now: datetime) -> datetime:
         """Where somebody deleted it, its holder goes on until it notices, and makes it anew."""
-        identity = names.embedded_identity(_managed_by(manifest)) or ""
-        vanished = self._vanished.get(
-            (manifest["metadata"]["namespace"], names.embedded_lease(identity)), float("-inf")
-        )
+        lease = names.embedded_lease(names.embedded_identity(_managed_by(manifest)) or "")
         made = moment(manifest["metadata"]["creationTimestamp"]) + self._lease_may_come
-        left = max(0.0, vanished - time.monotonic())
-        return max(made, now + timedelta(seconds=left)) if left else made
+        left = self._vanished.get((manifest["metadata"]["namespace"], lease), 0.0) - time.monotonic()
+        return max(made, now + timedelta(seconds=left))
 
     def _wire(self) -> None:
         self._caches.clusters.on(self._on_cluster)

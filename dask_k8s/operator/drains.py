@@ -234,11 +234,12 @@ class Drains:
                 logger.log(level, "A drain in %s/%s is begun again: %s", of.namespace, of.name, error, extra=extra)
                 for each in filter(self._goes_on, rest):
                     self._tell(each, replace(each.told, silent=reason(error)))
-                await asyncio.sleep(pause(failures, self._timing.silence))
-                failures += 1
-            except LeadershipLost:  # that is for its keeper to say, who ends this then; or the next renewal is there
-                await asyncio.sleep(pause(failures, self._timing.silence))
-                failures += 1
+            except LeadershipLost:
+                pass  # that is for its keeper to say, who ends this then; or the next renewal is there
+            else:
+                continue
+            await asyncio.sleep(pause(failures, self._timing.silence))
+            failures += 1
 
     async def _drain(self, cluster: _Cluster, batch: list[_Drain]) -> None:
         """In one call to the scheduler, which then moves data only once; moving gigabytes takes as long as it takes."""

@@ -167,6 +167,16 @@ async def test_status_serves_the_scale_subresource(world: World, serve: Serve) -
     assert "dask.org/workergroup-name=simple-default" in scale["status"]["selector"]
 
 
+async def two_have_joined(world: World, scheduler: Partner) -> None:
+    """A cluster of two whose Pods run, with a worker in each."""
+    await world.make(cluster_of(scheduler))
+    workers = await world.workers(2)
+    await world.runs(*await world.pods("scheduler"))
+    for each in workers:
+        await world.runs(each)
+        await scheduler.scene("more", count=1, name=each["metadata"]["name"])
+
+
 async def test_a_drained_worker_that_was_started_again_unseen_is_drained_once_more(
     world: World, serve: Serve, scheduler: Partner, faults: Faults, through: Client
 ) -> None:
@@ -186,12 +196,7 @@ async def test_a_drained_worker_that_was_started_again_unseen_is_drained_once_mo
 
     faults.passed = seen
     async with serve(client=through):
-        await world.make(cluster_of(scheduler))
-        workers = await world.workers(2)
-        await world.runs(*await world.pods("scheduler"))
-        for each in workers:
-            await world.runs(each)
-            await scheduler.scene("more", count=1, name=each["metadata"]["name"])
+        await two_have_joined(world, scheduler)
         await scheduler.scene("slow", what="retire_workers", seconds=0.0)  # which counts them
         faults.trouble = only(
             lambda request: request.method == "DELETE" and "/pods/" in request.path, first(1, starts_again)
@@ -220,12 +225,7 @@ async def test_a_drained_worker_whose_deletion_had_to_wait_has_its_own_grace(
         return web.Response(status=503) if asked[-1][0] - asked[0][0] < JUST_DRAINED.total_seconds() else None
 
     async with serve(client=through):
-        await world.make(cluster_of(scheduler))
-        workers = await world.workers(2)
-        await world.runs(*await world.pods("scheduler"))
-        for each in workers:
-            await world.runs(each)
-            await scheduler.scene("more", count=1, name=each["metadata"]["name"])
+        await two_have_joined(world, scheduler)
         faults.trouble = only(lambda request: request.method == "DELETE" and "/pods/" in request.path, is_away)
         await world.scale(1)
         await world.workers(1)
