@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections import Counter
 from collections.abc import Hashable
 from contextvars import ContextVar
 from types import TracebackType
@@ -35,40 +37,61 @@ class Slots:
     ----------
     count
         How many.
+    share
+        How many of one group; all unless given.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, share: int | None = None) -> None:
         self._free = count
+        self._share = count if share is None else share
+        self._inside = Counter[Hashable]()
         self._groups = Turns[Hashable, Hashable]()
         self._waiting: dict[Hashable, Turns[Hashable, asyncio.Future[None]]] = {}
 
     async def __aenter__(self) -> None:
-        if self._free:
-            self._free -= 1
+        mine = lane.get()
+        if not self.is_full():
+            self._enters(mine.group)
             return
         turn = asyncio.get_running_loop().create_future()
-        mine = lane.get()
         self._groups.add(mine.group, mine.group)
         self._waiting.setdefault(mine.group, Turns()).add(mine.who, turn)
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._pass_on()  # it was given to us in the moment in which we were cancelled
+                self._leaves(mine.group)  # it was given to us in the moment in which we were cancelled
             raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pass_on()
+        self._leaves(lane.get().group)
 
-    def _pass_on(self) -> None:
-        while self._groups:
-            group = self._groups.take()
-            turn = self._waiting[group].take()
-            if not self._waiting[group]:
-                del self._waiting[group]
-            if not turn.done():
-                turn.set_result(None)
-                return
+    def is_full(self) -> bool:
+        """Whether one who asks now would have to wait."""
+        return not self._free or self._has_its_share(lane.get().group)
+
+    def _has_its_share(self, group: Hashable) -> bool:
+        return self._inside[group] >= self._share
+
+    def _enters(self, group: Hashable) -> None:
+        self._free -= 1
+        self._inside[group] += 1
+
+    def _leaves(self, group: Hashable) -> None:
         self._free += 1
+        self._inside[group] -= 1
+        if not self._inside[group]:
+            del self._inside[group]
+        with contextlib.suppress(IndexError):  # nobody waits who may enter
+            while self._free:
+                self._let_in(self._groups.take(self._has_its_share))
+
+    def _let_in(self, group: Hashable) -> None:
+        turn = self._waiting[group].take()
+        if not self._waiting[group]:
+            del self._waiting[group]
+        if not turn.done():
+            self._enters(group)
+            turn.set_result(None)

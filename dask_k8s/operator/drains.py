@@ -6,12 +6,11 @@ A plan never waits for a drain: its key is woken when there is news.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -19,6 +18,7 @@ from dask_k8s import names
 from dask_k8s.errors import LeadershipLost, SchedulerError
 from dask_k8s.kinds.value import Manifest, Ref
 from dask_k8s.kube.about import about_object
+from dask_k8s.kube.slots import Slots
 from dask_k8s.operator.actions import Retire
 from dask_k8s.operator.caches import Caches
 from dask_k8s.operator.engine.background import Background
@@ -27,10 +27,10 @@ from dask_k8s.operator.members import Housing, housed, order_of
 from dask_k8s.operator.observed import Drain, Drained
 from dask_k8s.operator.pods import restart_count
 from dask_k8s.operator.reach import Reaches, pause
+from dask_k8s.operator.stranded import Stranded
 from dask_k8s.scheduler import drain
-from dask_k8s.scheduler.connection import plain
-from dask_k8s.scheduler.facts import Key as Task
 from dask_k8s.scheduler.lines import Lines
+from dask_k8s.scheduler.retirement import Moving
 from dask_k8s.scheduler.rpc import SchedulerRpc
 from dask_k8s.scheduler.wire import reason
 from dask_k8s.settings import Timing
@@ -42,6 +42,12 @@ PARALLEL = 16
 
 MOST = 512
 """Drains of one operator at a time, with at most one connection each, and one for each cluster that has some."""
+
+SHARE = 128
+"""Drains of one namespace at a time: those that stand still for long in some leave others their places."""
+
+MOMENT = 1.0
+"""Seconds after which a drain that waits for its turn is told to wait."""
 
 DOUBLINGS = 5
 """How often the time is doubled until a drain is tried again that was refused though there was room: what has an actor
@@ -71,6 +77,8 @@ class _Drain:
         When it was told what became of it.
     before
         What its last drain was refused for, until this one gets further.
+    begun
+        Whether its scheduler was asked: until then it may wait for its turn.
     """
 
     cluster: str
@@ -81,6 +89,7 @@ class _Drain:
     told: Drained
     since: float = 0.0
     before: Drained | None = None
+    begun: bool = False
 
     def holds(self, restarts: int, now: float) -> bool:
         """Whether what became of it is still so: a container that was started again is another worker."""
@@ -102,8 +111,6 @@ class _Cluster:
     pods: set[str] = field(default_factory=set)
     waiting: list[_Drain] = field(default_factory=list)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    stranded: set[Key] = field(default_factory=set)
-    watching: asyncio.Task[None] | None = None
 
 
 class Drains:
@@ -140,9 +147,9 @@ class Drains:
         self._drains: dict[str, _Drain] = {}
         self._refusals: dict[str, int] = defaultdict(int)
         self._refused: dict[str, _Drain] = {}
-        self._stranded: dict[Key, frozenset[Task]] = {}
         self._background = Background()
-        self._places = asyncio.Semaphore(MOST)
+        self._places = Slots(MOST, share=SHARE)
+        self._stranded = Stranded(self._background, self._places, wake, every=timing.refused_drain)
         self.ended: Counter[Drain] = Counter()
         caches.pods.on(self._on_pod)
         caches.clusters.on(self._on_cluster)
@@ -153,7 +160,8 @@ class Drains:
         try:
             await self._background.hold()
         finally:
-            for each in (self._clusters, self._drains, self._refusals, self._refused, self._stranded):
+            self._stranded.clear()
+            for each in (self._clusters, self._drains, self._refusals, self._refused):
                 each.clear()
 
     def begin(self, key: Key, retire: Retire) -> None:
@@ -179,6 +187,7 @@ class Drains:
                 self._drains[uid] = begun
                 cluster.pods.add(uid)
                 cluster.waiting.append(begun)
+                asyncio.get_running_loop().call_later(MOMENT, self._waits, cluster, begun)
         if cluster.waiting and len(cluster.tasks) < PARALLEL:
             task = self._background.begin(self._work(cluster))
             cluster.tasks.add(task)
@@ -210,7 +219,7 @@ class Drains:
 
     def stranded(self, key: Key) -> tuple[str, ...]:
         """Tasks that may run on workers alone that have left a group."""
-        return tuple(sorted(plain(str(task)) for task in self._stranded.get(key, ())))
+        return self._stranded.of(key)
 
     async def _work(self, cluster: _Cluster) -> None:
         """Drain what waits, and what comes to wait meanwhile."""
@@ -233,7 +242,7 @@ class Drains:
                 extra = about_object(of)
                 logger.log(level, "A drain in %s/%s is begun again: %s", of.namespace, of.name, error, extra=extra)
                 for each in filter(self._goes_on, rest):
-                    self._tell(each, replace(each.told, silent=reason(error)))
+                    self._tell(each, replace(each.told, silent=reason(error), waits=False))
             except LeadershipLost:
                 pass  # that is for its keeper to say, who ends this then; or the next renewal is there
             else:
@@ -255,9 +264,10 @@ class Drains:
                 self._ended(by_uid.pop(uid), Drained(state=Drain.ABSENT))
             leaving = {uid: frozenset(member.address for member in housing.members[uid]) for uid in by_uid}
 
-            def moving(at: drain.Moving) -> None:
+            def moving(at: Moving) -> None:
                 for uid, each in by_uid.items():
-                    self._moving(each, leaving[uid], at)
+                    if leaving[uid] & at.workers:
+                        self._moving(each, leaving[uid], at)
 
             @asynccontextmanager
             async def own() -> AsyncIterator[SchedulerRpc]:
@@ -266,11 +276,14 @@ class Drains:
                         self._begins(each)
                     yield SchedulerRpc(line, permit=self._permit)
 
-            drainage = drain.Drainage(rpc, own, moving)
+            def beside() -> AbstractAsyncContextManager[SchedulerRpc]:
+                return nullcontext(SchedulerRpc(cluster.lines.beside, permit=self._permit))
+
+            drainage = drain.Drainage(rpc, own, beside, moving)
             async with aclosing(drainage.drain(leaving, timeout)) as results:
                 async for result in results:
                     left = await self._housing(cluster.ref, rpc)
-                    self._strand(cluster, batch[0].key, drainage.stranded)
+                    self._stranded.add(cluster.ref, cluster.lines, batch[0].key, drainage.stranded)
                     for uid, drained in result.items():
                         # Another worker of the Pod may have joined meanwhile: then it is drained once more.
                         if drained.refused is not None or uid not in left.members:
@@ -280,40 +293,21 @@ class Drains:
         pods = self._caches.pods_of(cluster)
         return housed(await order_of(rpc, pods), pods)
 
-    def _strand(self, cluster: _Cluster, key: Key, tasks: frozenset[Task]) -> None:
-        """Tasks were left without a worker: they are looked at until they have one, or are gone."""
-        if not tasks or not self._background.held:
-            return
-        self._stranded[key] = self._stranded.get(key, frozenset()) | tasks
-        cluster.stranded.add(key)
-        if cluster.watching is None or cluster.watching.done():
-            cluster.watching = self._background.begin(self._watch_stranded(cluster))
-
-    async def _watch_stranded(self, cluster: _Cluster) -> None:
-        while cluster.stranded:
-            await asyncio.sleep(self._timing.refused_drain)
-            with contextlib.suppress(SchedulerError):
-                async with self._places, cluster.lines.used():
-                    for key in tuple(cluster.stranded):
-                        await self._look_at_stranded(cluster, key, SchedulerRpc(cluster.lines.questions))
-
-    async def _look_at_stranded(self, cluster: _Cluster, key: Key, rpc: SchedulerRpc) -> None:
-        before = self._stranded.get(key, frozenset())
-        still = await rpc.stranded(before)
-        # Others may have come while the answer was on its way.
-        self._stranded[key] = still | (self._stranded.get(key, frozenset()) - before)
-        if not self._stranded[key]:
-            del self._stranded[key]
-            cluster.stranded.discard(key)
-        if still != before:
-            self._wake(key)
-
     def _begins(self, each: _Drain) -> None:
         """Until Dask begins with it, nobody may say that its data stands still: not of what others do before it."""
+        each.begun = True
         if each.told.state is Drain.UNDER_WAY:
-            self._tell(each, replace(each.told, moved=None))
+            self._tell(each, replace(each.told, moved=None, waits=False))
 
-    def _moving(self, each: _Drain, workers: frozenset[str], at: drain.Moving) -> None:
+    def _waits(self, cluster: _Cluster, each: _Drain) -> None:
+        """Tell that it waits for its turn, if that is what it waits for: a scheduler may be slow as well."""
+        if each.begun or not self._goes_on(each):
+            return
+        busy = self._places.is_full() or cluster.lines.busy or len(cluster.tasks) >= PARALLEL
+        self._tell(each, replace(each.told, waits=busy and not each.told.silent))
+        asyncio.get_running_loop().call_later(MOMENT, self._waits, cluster, each)
+
+    def _moving(self, each: _Drain, workers: frozenset[str], at: Moving) -> None:
         if each.told.state is Drain.UNDER_WAY:
             sizes = [at.left[worker] for worker in workers if worker in at.left]
             left = sum(sizes) if len(sizes) == len(workers) else None
@@ -369,15 +363,12 @@ class Drains:
     def _on_group(self, old: Manifest | None, new: Manifest | None) -> None:
         if new is None and old is not None:
             key = Key(names.WORKER_GROUP, old["metadata"]["namespace"], old["metadata"]["name"])
-            self._stranded.pop(key, None)
-            for cluster in self._clusters.values():
-                cluster.stranded.discard(key)
+            self._stranded.forget(key)
 
     def _end(self, cluster: _Cluster) -> None:
-        for task in (*cluster.tasks, *([cluster.watching] if cluster.watching else [])):
+        self._stranded.forget_cluster(cluster.ref)
+        for task in cluster.tasks:
             task.cancel()
-        for key in cluster.stranded:
-            self._stranded.pop(key, None)
         for uid in cluster.pods:
             self._drains.pop(uid, None)
 

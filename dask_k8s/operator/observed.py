@@ -61,6 +61,8 @@ class Drained:
     moved
         When Dask began to move it, and then when less was left of all that move together than at the look before; None
         where Dask has not begun yet. Where it is drained, when that was so.
+    waits
+        Whether it waits for its turn: others are drained before it.
     """
 
     state: Drain
@@ -68,6 +70,7 @@ class Drained:
     left: int | None = None
     silent: str = ""
     moved: datetime | None = None
+    waits: bool = False
 
 
 @value

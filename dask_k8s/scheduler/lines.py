@@ -41,7 +41,7 @@ class Line:
 
 
 class Lines:
-    """At most ``1 + MOVES`` connections to one scheduler, reused, and none while nobody uses them.
+    """At most ``2 + MOVES`` connections to one scheduler, reused, and none while nobody uses them.
 
     Parameters
     ----------
@@ -52,13 +52,21 @@ class Lines:
     ----------
     questions
         For what is answered at once; everybody shares it.
+    beside
+        For workers that are empty: they do not wait until a move is over that goes on for others.
     """
 
     def __init__(self, connect: Connect) -> None:
         self.questions = Line(connect)
+        self.beside = Line(connect)
         self._idle = [Line(connect) for _ in range(MOVES)]
         self._free = asyncio.Semaphore(MOVES)
         self._users = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a move that begins now would have to wait for another one's end."""
+        return self._free.locked()
 
     @asynccontextmanager
     async def used(self) -> AsyncIterator[None]:
@@ -69,7 +77,7 @@ class Lines:
         finally:
             self._users -= 1
             if not self._users:
-                for line in (self.questions, *self._idle):
+                for line in (self.questions, self.beside, *self._idle):
                     await line.aclose()
 
     @asynccontextmanager

@@ -63,8 +63,10 @@ def _leaving(observed: ObservedGroup, choice: Choice) -> str:
         return ""
     left = [worker.drained.left for worker in marked if worker.drained and worker.drained.left is not None]
     progress = f" {size(sum(left))} are still to be moved." if left else ""
-    nodes = sorted({worker.node_leaves for worker in observed.workers if worker.node_leaves and worker.here})
-    return f"{count} workers hand over their data before they go.{progress}{''.join(f' {each}' for each in nodes)}"
+    waiting = sum(worker.drained.waits for worker in marked if worker.drained)
+    turns = f" {waiting} of them wait for their turn, since others are drained just now." if waiting else ""
+    nodes = sorted({f" {worker.node_leaves}" for worker in observed.workers if worker.node_leaves and worker.here})
+    return f"{count} workers hand over their data before they go.{progress}{turns}{''.join(nodes)}"
 
 
 def _troubles(

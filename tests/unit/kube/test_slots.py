@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,25 +61,53 @@ def test_those_of_a_group_have_one_turn_together() -> None:
     assert len(log) == 102
 
 
-@given(st.integers(1, 4), st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 3), st.booleans()), max_size=20))
-def test_never_more_than_so_many_and_nobody_is_forgotten(count: int, story: list[tuple[str, float, bool]]) -> None:
-    """Whoever is cancelled, waiting or in it; at the end all slots are free again."""
-    inside, most = 0, 0
+def test_a_group_that_has_its_share_leaves_the_others_theirs() -> None:
+    """However long it stays, and however many of it wait."""
+    log: list[str] = []
 
     async def main() -> None:
-        nonlocal inside, most
-        slots = Slots(count)
+        slots = Slots(3, share=2)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(4):
+                group.create_task(_takes(slots, "large", 100, log))
+            await asyncio.sleep(1)
+            lane.set(Lane("large"))
+            assert slots.is_full()
+            lane.set(Lane("small"))
+            assert not slots.is_full()
+            for _ in range(3):
+                group.create_task(_takes(slots, "small", 10, log))
+            await asyncio.sleep(50)
+            assert log == ["large"] * 2 + ["small"] * 3
+
+    virtual_time.run(main())
+    assert len(log) == 7
+
+
+@given(
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 3), st.booleans()), max_size=20),
+)
+def test_never_more_than_so_many_and_nobody_is_forgotten(
+    count: int, share: int, story: list[tuple[str, float, bool]]
+) -> None:
+    """Neither in all nor of a group, whoever is cancelled, waiting or in it; at the end all slots are free again."""
+    inside, most, most_of_one = Counter[str](), 0, 0
+
+    async def main() -> None:
+        slots = Slots(count, share)
 
         async def one(mine: str, seconds: float) -> None:
-            nonlocal inside, most
+            nonlocal most, most_of_one
             lane.set(Lane(mine))
             async with slots:
-                inside += 1
-                most = max(most, inside)
+                inside[mine] += 1
+                most, most_of_one = max(most, inside.total()), max(most_of_one, inside[mine])
                 try:
                     await asyncio.sleep(seconds)
                 finally:
-                    inside -= 1
+                    inside[mine] -= 1
 
         tasks = []
         for mine, seconds, cancelled in story:
@@ -88,13 +116,15 @@ def test_never_more_than_so_many_and_nobody_is_forgotten(count: int, story: list
             if cancelled:
                 tasks[len(tasks) // 2].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        async with asyncio.timeout(1), AsyncExitStack() as stack:
-            for _ in range(count):
-                await stack.enter_async_context(slots)
+        async with asyncio.timeout(1):
+            for number in range(count):
+                lane.set(Lane(number // share))
+                await slots.__aenter__()
 
     virtual_time.run(main())
     assert most <= count
-    assert inside == 0
+    assert most_of_one <= share
+    assert not inside.total()
 
 
 def test_one_that_is_cancelled_as_it_gets_its_turn_passes_it_on() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from dask_k8s.kinds.value import Ref
+from dask_k8s.kube.slots import Lane, lane
 from dask_k8s.operator.actions import Ask, Question, Retire
 from dask_k8s.operator.drains import UNCLEAR
 from dask_k8s.operator.observed import Drain, Drained, Silent
@@ -156,12 +157,36 @@ async def test_a_drain_that_waits_for_others_is_not_tried_yet(talk: Talking, pod
     talk.drains._cluster(CLUSTER).lines._free = asyncio.Semaphore(1)
     for name in ("worker-0", "worker-1"):
         talk.drains.begin(OTHER, retire(name))
+    await talk.until(lambda: (told := talk.drains.of(ref("worker-1"))) is not None and told.waits)
     await talk.until(lambda: (told := talk.drains.of(ref("worker-0"))) is not None and told.left is not None)
     assert talk.drains.of(ref("worker-0")) == Drained(state=Drain.UNDER_WAY, left=0)
-    assert talk.drains.of(ref("worker-1")) == Drained(state=Drain.UNDER_WAY)
+    assert talk.drains.of(ref("worker-1")) == Drained(state=Drain.UNDER_WAY, waits=True)
     # Its second retirement is of a worker that leaves already.
     await talk.until(lambda: (told := talk.drains.of(ref("worker-0"))) is not None and told.moved is not None)
     assert await ended(talk, "worker-1") == Drained(state=Drain.EMPTY)
+
+
+@pytest.fixture
+def few_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two drains at a time, and one of each namespace."""
+    monkeypatch.setattr("dask_k8s.operator.drains.MOST", 2)
+    monkeypatch.setattr("dask_k8s.operator.drains.SHARE", 1)
+
+
+@pytest.mark.usefixtures("few_places")
+async def test_drains_of_one_namespace_leave_others_their_places(talk: Talking, pods: Pods) -> None:
+    """They may stand still for long; who waits behind them is told so."""
+    pods("worker-0", "worker-1", "worker-2", "other")
+    await talk.partner.scene("begin", count=3)
+    await talk.partner.scene("more", count=1, name="other")
+    await talk.partner.scene("slow", what="retire_workers", seconds=4.0)
+    for name, namespace in {"worker-0": "large", "worker-1": "large", "worker-2": "small"}.items():
+        lane.set(Lane(namespace))
+        talk.drains.begin(OTHER, retire(name))
+    waits = Drained(state=Drain.UNDER_WAY, waits=True)
+    await talk.until(lambda: talk.drains.of(ref("worker-1")) == waits)
+    await talk.until(lambda: (told := talk.drains.of(ref("worker-2"))) is not None and told.left is not None)
+    assert talk.drains.of(ref("worker-1")) == waits
 
 
 async def test_nothing_is_begun_for_a_cluster_that_is_gone(talk: Talking, pods: Pods) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, nullcontext
 
 from dask_k8s.scheduler.connection import Connection
-from dask_k8s.scheduler.drain import Drainage, Moving, Outcome
+from dask_k8s.scheduler.drain import Drainage, Outcome
+from dask_k8s.scheduler.retirement import Moving
 from dask_k8s.scheduler.rpc import Calls, SchedulerRpc
 
 EMPTY = Outcome()
@@ -16,14 +17,20 @@ def ignored(_: Moving) -> None:
     """Progress that nobody looks at."""
 
 
-def drainage(connection: Calls, told: Callable[[Moving], None] = ignored, asking: Calls | None = None) -> Drainage:
-    """One that talks over this connection, or asks over another."""
+def drainage(
+    connection: Calls,
+    told: Callable[[Moving], None] = ignored,
+    asking: Calls | None = None,
+    beside: Calls | None = None,
+) -> Drainage:
+    """One that talks over this connection, or asks over another, and removes over a third who waits for nobody."""
 
     @asynccontextmanager
     async def own() -> AsyncIterator[SchedulerRpc]:
         yield SchedulerRpc(connection)
 
-    return Drainage(SchedulerRpc(asking or connection), own, told)
+    other = SchedulerRpc(beside or connection)
+    return Drainage(SchedulerRpc(asking or connection), own, lambda: nullcontext(other), told)
 
 
 async def drained(

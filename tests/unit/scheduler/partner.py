@@ -46,6 +46,13 @@ class Counter:
     """An actor."""
 
 
+class Unmovable:
+    """A result that cannot be sent."""
+
+    def __reduce__(self) -> str:
+        raise TypeError("it is bound to this machine")
+
+
 class Scene:
     """The ops of a test: each is a method whose arguments and result are plain."""
 
@@ -103,6 +110,12 @@ class Scene:
         """An actor on this worker."""
         self.futures["actor"] = self.client.submit(Counter, key="actor", actor=True, workers=[worker])
         while not self.scheduler.workers[worker].actors:
+            await asyncio.sleep(0.01)
+
+    async def unmovable(self, worker: str) -> None:
+        """A result on this worker that no other one can get."""
+        self.futures["unmovable"] = self.client.submit(Unmovable, key="unmovable", workers=[worker])
+        while self.scheduler.tasks.get("unmovable") is None or self.scheduler.tasks["unmovable"].state != "memory":
             await asyncio.sleep(0.01)
 
     def target(self, workers: int) -> None:
@@ -179,6 +192,7 @@ async def run_scheduler() -> None:
             "gather",
             "submit",
             "actor",
+            "unmovable",
             "load",
             "hold",
             "target",

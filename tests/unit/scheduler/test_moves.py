@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 import pytest
 
 from dask_k8s.errors import SchedulerRefused, SchedulerSilent
 from dask_k8s.scheduler.connection import Connection, connect
-from dask_k8s.scheduler.drain import Moving
+from dask_k8s.scheduler.drain import Outcome
+from dask_k8s.scheduler.retirement import LEAVING, Moving
 from tests.unit.scheduler.conftest import Partner, alone, located
-from tests.unit.scheduler.drainages import EMPTY, drained
+from tests.unit.scheduler.drainages import EMPTY, drainage, drained, ignored
 from tests.unit.scheduler.servers import answering, serving
 
 
@@ -49,8 +50,8 @@ async def test_data_moves_for_as_long_as_it_takes(own: Partner) -> None:
 
 async def test_a_scheduler_that_answers_nothing_any_more_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes the call and is never heard again: nor over another connection."""
-    monkeypatch.setattr("dask_k8s.scheduler.drain.FIRST_LOOK", 0.05)
-    monkeypatch.setattr("dask_k8s.scheduler.drain.DEAF", 0.3)
+    monkeypatch.setattr("dask_k8s.scheduler.retirement.FIRST_LOOK", 0.05)
+    monkeypatch.setattr("dask_k8s.scheduler.retirement.DEAF", 0.3)
     async with serving(answering()) as address, aclosing(await connect(*address)) as connection:
         with pytest.raises(SchedulerSilent, match="no answer, nor to anything else: nobody answers"):
             await drained(connection, {"w": ["w"]}, 0.2, asking=Nobody())
@@ -58,7 +59,7 @@ async def test_a_scheduler_that_answers_nothing_any_more_is_silent(monkeypatch: 
 
 async def test_a_call_that_waits_for_its_turn_is_not_sent_again(own: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user's ``rebalance`` holds Dask's lock: nobody leaves before it is over, and one call is enough."""
-    monkeypatch.setattr("dask_k8s.scheduler.drain.FIRST_LOOK", 0.2)
+    monkeypatch.setattr("dask_k8s.scheduler.retirement.FIRST_LOOK", 0.2)
     await own.scene("begin", count=2)
     await own.scene("scatter", count=4)
     worker, _ = await own.rpc.leaving_order()
@@ -99,8 +100,8 @@ class Refusing:
 
 async def test_an_error_is_an_answer(own: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
     """How far it has come cannot be told, but the scheduler is there: the call is not given up."""
-    monkeypatch.setattr("dask_k8s.scheduler.drain.FIRST_LOOK", 0.2)
-    monkeypatch.setattr("dask_k8s.scheduler.drain.DEAF", 0.5)
+    monkeypatch.setattr("dask_k8s.scheduler.retirement.FIRST_LOOK", 0.2)
+    monkeypatch.setattr("dask_k8s.scheduler.retirement.DEAF", 0.5)
     await own.scene("begin", count=2)
     await own.scene("slow", what="retire_workers", seconds=2.0)
     worker, _ = await own.rpc.leaving_order()
@@ -109,10 +110,11 @@ async def test_an_error_is_an_answer(own: Partner, monkeypatch: pytest.MonkeyPat
     assert found == [{worker: EMPTY}]
 
 
-@pytest.mark.parametrize("held", ["nothing", "an actor"])
+@pytest.mark.parametrize("held", ["what nobody tells", "an actor"])
 async def test_an_answer_that_was_lost_is_found_out(own: Partner, monkeypatch: pytest.MonkeyPatch, held: str) -> None:
     """After the first step a worker goes on leaving, and nothing is left to move: the scheduler has noted the end."""
-    monkeypatch.setattr("dask_k8s.scheduler.drain.FIRST_LOOK", 0.2)
+    monkeypatch.setattr("dask_k8s.scheduler.retirement.FIRST_LOOK", 0.2)
+    monkeypatch.setattr("dask_k8s.scheduler.retirement.BEATS", 1_000_000)
     await own.scene("begin", count=2)
     worker, _ = await own.rpc.leaving_order()
     if held == "an actor":
@@ -121,3 +123,43 @@ async def test_an_answer_that_was_lost_is_found_out(own: Partner, monkeypatch: p
         with pytest.raises(SchedulerSilent, match="it is over, and its answer was lost"):
             await drained(Lossy(own.connection), {worker: [worker]}, 0.0, asking=asking)
     assert ((await own.scene("state"))["status"][worker] == "running") is (held == "an actor")
+
+
+async def test_a_value_that_cannot_be_moved_holds_up_nobody_else(own: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask tries it for ever, in one call for all that leave together. Those who are empty go meanwhile."""
+    monkeypatch.setattr("dask_k8s.scheduler.retirement.FIRST_LOOK", 0.2)
+    await own.scene("begin", count=4)
+    await own.scene("scatter", count=4)
+    holds, *others = (await own.workers()).values()
+    await own.scene("unmovable", worker=holds)
+    leaving = {worker: frozenset([worker]) for worker in (holds, *others[:2])}
+    told = list[Moving]()
+    async with AsyncExitStack() as stack:
+        asking, beside = [
+            await stack.enter_async_context(aclosing(await connect(*located(own.address)))) for _ in range(2)
+        ]
+        drain = drainage(own.connection, told.append, asking, beside).drain(leaving, 30.0)
+        results, found = await stack.enter_async_context(aclosing(drain)), dict[str, Outcome]()
+        async with asyncio.timeout(30):
+            while len(found) < 2:
+                found.update(await anext(results))
+        assert found == dict.fromkeys(others[:2], EMPTY)
+        assert (await own.scene("state"))["status"] == {holds: LEAVING, others[2]: "running"}
+        assert frozenset(leaving) in {moving.workers for moving in told}
+        await own.scene("forget", key="unmovable")
+        assert await anext(results) == {holds: EMPTY}
+    assert await own.scene("gather") == {f"key-{number}": number for number in range(4)}
+
+
+async def test_an_answer_is_not_waited_for_where_all_have_gone(own: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was lost, and nobody needs it."""
+    monkeypatch.setattr("dask_k8s.scheduler.retirement.FIRST_LOOK", 0.2)
+    await own.scene("begin", count=2)
+    worker, _ = await own.rpc.leaving_order()
+    async with asyncio.timeout(30), AsyncExitStack() as stack:
+        asking, beside = [
+            await stack.enter_async_context(aclosing(await connect(*located(own.address)))) for _ in range(2)
+        ]
+        results = drainage(Lossy(own.connection), ignored, asking, beside).drain({worker: frozenset([worker])}, 0.0)
+        assert [result async for result in results] == [{worker: EMPTY}]
+    assert worker not in (await own.workers()).values()

@@ -34,6 +34,7 @@ TROUBLE = Diagnosis(
 )
 NO_NODE = Home(ref=g.CLUSTER, deleting=False, scheduled=False, ready=False)
 
+WAITS = Drained(state=Drain.UNDER_WAY, waits=True)
 STILL = Drained(state=Drain.UNDER_WAY, left=1 << 30, moved=later(-59))
 LEFT = {"b": 1 << 30, "c": 1 << 29, "d": None}
 
@@ -187,6 +188,15 @@ CONDITIONS: list[tuple[str, int, ObservedGroup, str, str, str, str]] = [
         "True",
         "Draining",
         "3 workers hand over their data before they go. 1.50 GiB are still to be moved.",
+    ),
+    (
+        "some of them wait for others of their cluster, or of their namespace",
+        1,
+        observed(a, retiring("b", Drain.UNDER_WAY), *(retiring(n, drained=WAITS) for n in "cd")),
+        "Progressing",
+        "True",
+        "Draining",
+        "3 workers hand over their data before they go. 2 of them wait for their turn, since others are drained",
     ),
     (
         "a move stands still",
