@@ -49,6 +49,15 @@ class Slots:
         self._waiting: dict[Hashable, Turns[Hashable, asyncio.Future[None]]] = {}
 
     async def __aenter__(self) -> None:
+        await self.take()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.give_back()
+
+    async def take(self) -> None:
+        """Wait for one, which is to be given back on behalf of the same lane."""
         mine = lane.get()
         if not self.is_full():
             self._enters(mine.group)
@@ -63,9 +72,8 @@ class Slots:
                 self._leaves(mine.group)  # it was given to us in the moment in which we were cancelled
             raise
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def give_back(self) -> None:
+        """It is for whoever waits, in turns."""
         self._leaves(lane.get().group)
 
     def is_full(self) -> bool:

@@ -7,7 +7,7 @@ and not a thousand. Every deed that is possible is tried before the first error 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, assert_never
 
 from dask_k8s import metadata, names
@@ -15,6 +15,7 @@ from dask_k8s.errors import AlreadyExists, ApiError, Conflict, LeadershipLost, M
 from dask_k8s.kinds.value import Manifest, Ref
 from dask_k8s.kube import resources
 from dask_k8s.kube.client import Client
+from dask_k8s.kube.slots import Slots
 from dask_k8s.operator.actions import Action, Clear, Create, Delete, Patch, Retire
 from dask_k8s.operator.deeds import Deeds
 from dask_k8s.operator.engine.election import Fence
@@ -23,6 +24,9 @@ from dask_k8s.operator.engine.queue import Key
 from dask_k8s.operator.refusals import Refusals
 
 LARGEST_BATCH = 256
+AT_ONCE = 128
+"""Deeds of all passes at a time, twice as many as the client has under way: each costs some 10 kB while it waits."""
+
 TOO_MANY_REQUESTS = 429
 
 
@@ -56,6 +60,7 @@ class Hands:
         progressed: Callable[[Key], None],
     ) -> None:
         self._progressed = progressed
+        self._places = Slots(AT_ONCE)
         self._client = client
         self._fence = fence
         self._expectations = expectations
@@ -76,7 +81,7 @@ class Hands:
         creations = [action for action in actions if isinstance(action, Create)]
         others = [action for action in actions if not isinstance(action, Create)]
         results = [
-            *await _all(self._do(key, action) for action in others),
+            *await self._all(key, others),
             *await self._in_batches(key, creations),
         ]
         errors = [result for result in results if isinstance(result, BaseException)]
@@ -87,11 +92,25 @@ class Hands:
         """Batches of 1, 2, 4 … until one of them meets an error or a refusal."""
         done, size = 0, 1
         while done < len(creations):
-            results = await _all(self._do(key, action) for action in creations[done : done + size])
+            results = await self._all(key, creations[done : done + size])
             if any(result is not True for result in results):
                 return results
             done, size = done + size, min(size * 2, LARGEST_BATCH)
         return []
+
+    async def _all(self, key: Key, actions: Iterable[Action]) -> list[bool | BaseException]:
+        """Every deed is tried, whatever becomes of the others; each begins when there is a place for it."""
+        begun = list[asyncio.Task[bool]]()
+        try:
+            for action in actions:
+                await self._places.take()
+                begun.append(asyncio.create_task(self._do(key, action)))
+                begun[-1].add_done_callback(lambda _: self._places.give_back())
+            return list(await asyncio.gather(*begun, return_exceptions=True))
+        finally:
+            for each in begun:
+                each.cancel()
+            await asyncio.gather(*begun, return_exceptions=True)
 
     async def write_status(self, resource: resources.Resource, target: Ref, before: Manifest, status: Manifest) -> None:
         """A whole new status, with the version as precondition."""
@@ -221,16 +240,12 @@ class Hands:
         else:
             if there["metadata"]["uid"] == owner.uid:
                 return Clear(owner=owner, left=())
-        results = await _all(self._delete(key, each, None) for each in clear.left)
+        deletions = (self._delete(key, each, None) for each in clear.left)
+        results = await asyncio.gather(*deletions, return_exceptions=True)
         for error in (result for result in results if isinstance(result, BaseException)):
             raise error
         gone = [ref for ref, went in zip(clear.left, results, strict=True) if went is True]
         return Clear(owner=owner, left=tuple(gone))
-
-
-async def _all(deeds: Iterable[Awaitable[bool]]) -> list[bool | BaseException]:
-    """Every deed is tried, whatever becomes of the others."""
-    return list(await asyncio.gather(*deeds, return_exceptions=True))
 
 
 def _of_a_predecessor(there: Manifest, manifest: Manifest) -> bool:

@@ -105,8 +105,13 @@ async def no_refresh() -> None:
 
 def unasked_client() -> Client:
     """A client of an API server that is never asked."""
+    return client_of("http://127.0.0.1:1")
+
+
+def client_of(server: str) -> Client:
+    """A client without a log-in."""
     credentials = Credentials(
-        server="http://127.0.0.1:1",
+        server=server,
         ssl=None,
         headers=no_headers,
         refresh=no_refresh,

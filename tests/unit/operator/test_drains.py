@@ -317,7 +317,7 @@ async def test_tasks_that_nobody_may_run_any_more_are_told_until_somebody_may(
     worker = (await talk.partner.workers())["worker-0"]
     for key in ("running", *WAITING):
         path = str(tmp_path / key)
-        await talk.partner.scene("submit", task="work", key=key, path=path, seconds=1.0, worker=worker, only=True)
+        await talk.partner.scene("submit", task="work", key=key, path=path, seconds=6.0, worker=worker, only=True)
     together = datetime.now(UTC) + timedelta(seconds=30)
     talk.drains.begin(KEY, retire("worker-2", until=together))  # of another group, in the same second
     talk.drains.begin(OTHER, retire("worker-0", until=together))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -209,3 +210,19 @@ def test_a_slimmed_pod_still_says_whether_its_workers_bear_its_name() -> None:
         )
     )
     assert (named, unnamed) == (True, False)
+
+
+def test_what_thousands_of_pods_have_alike_is_kept_once() -> None:
+    """Each was read from a text of its own."""
+    pods = []
+    for number in range(2):
+        text = json.dumps(
+            {
+                "metadata": {"name": f"p{number}", "labels": {"dask.org/cluster-name": "one of thousands"}},
+                "spec": {"containers": [{"name": "worker"}], "nodeName": "node-7"},
+            }
+        )
+        pods.append(slim_pod(json.loads(text)))
+    assert pods[0]["spec"]["nodeName"] is pods[1]["spec"]["nodeName"]
+    ((one,), (other,)) = (pod["metadata"]["labels"].items() for pod in pods)
+    assert [id(text) for text in one] == [id(text) for text in other]
