@@ -43,6 +43,7 @@ def figures(
         "wrong values": len(load.wrong) + sum(why == "wrong" for why in missing.values()),
         "tasks finished": load.counts["finished"],
         "tasks failed": dict(load.errors),
+        "longest wait for a finished result, s": round(load.slowest, 1),
         "tasks executed again": sum(count > 1 for count in executions[USED].values()),
         "suspicious": told["suspicious"],
         "removals": dict(Counter(kind_of(each) for each in told["removals"])),

@@ -21,6 +21,9 @@ LONGEST_TASK = 1.0
 PAUSE = 0.2
 BEGINS_WITHIN = 900.0
 ENDS_WITHIN = 120.0
+TOLD_WITHIN = 90.0
+"""Seconds for a small result. Dask waits 30 for a connection: a worker whose Pod goes just then answers no more."""
+
 GONE = ("lost", "cancelled", "error")
 
 
@@ -44,6 +47,7 @@ class Load:
         self.counts: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self.wrong: set[str] = set()
+        self.slowest = 0.0
 
     def begin(self) -> None:
         """Put all values there, and start to use them."""
@@ -125,12 +129,14 @@ class Load:
         for key, future in list(self._running.items()):
             if not future.done():
                 continue
-            del self._running[key]
-            self.counts[future.status] += 1
             if future.status == "finished":
-                self.wrong.update(future.result(timeout=30))
+                asked = time.monotonic()
+                self.wrong.update(future.result(timeout=TOLD_WITHIN))
+                self.slowest = max(self.slowest, time.monotonic() - asked)
             else:
                 self.errors[_kind_of(future)] += 1
+            self.counts[future.status] += 1
+            del self._running[key]
 
     def _renew(self) -> None:
         """Scatter anew what was lost, and what could not be scattered while there was no worker to take it."""
