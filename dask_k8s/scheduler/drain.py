@@ -109,7 +109,7 @@ class Drainage:
             while not await moving.over(finishing.pause):
                 leaving = finishing.take(leaving, moving.emptied)
                 if quiet := await finishing.quiet():
-                    yield await self._removed(quiet, self._beside())
+                    yield await self._removed(quiet, self._beside(), meanwhile=moving)
                 if not leaving and not finishing.rest:
                     return
             retired = moving.retired()
@@ -127,14 +127,19 @@ class Drainage:
         return Retirement(rpc, self._rpc, workers, remove=remove, told=self._told)
 
     async def _removed(
-        self, leaving: Leaving, line: AbstractAsyncContextManager[SchedulerRpc]
+        self, leaving: Leaving, line: AbstractAsyncContextManager[SchedulerRpc], meanwhile: Retirement | None = None
     ) -> Mapping[str, Outcome]:
-        """Results that came after the first reply lie on the worker that they were computed on: they move now."""
+        """Results that came after the first reply lie on the worker that they were computed on: they move now.
+
+        Beside another retirement that is looked at all the same: old releases of Dask, such as 2023.9.0, begin no
+        second one before its end.
+        """
         addresses = _addresses(leaving.values())
         waiting = await self._assigned(addresses)
         async with line as rpc, self._retirement(rpc, addresses, remove=True) as removal:
             while not await removal.over():
-                pass
+                if meanwhile is not None:
+                    await meanwhile.over(within=0.0)
             retired = removal.retired()
         refused = await _refused(self._rpc, addresses, retired)
         self.stranded |= await self._rpc.stranded(waiting) if waiting else frozenset()
