@@ -77,8 +77,10 @@ class _Drain:
         When it was told what became of it.
     before
         What its last drain was refused for, until this one gets further.
+    placed
+        Whether it has a place among all drains.
     begun
-        Whether its scheduler was asked: until then it may wait for its turn.
+        Whether its data moves: until then it may wait for its turn.
     """
 
     cluster: str
@@ -89,6 +91,7 @@ class _Drain:
     told: Drained
     since: float = 0.0
     before: Drained | None = None
+    placed: bool = False
     begun: bool = False
 
     def holds(self, restarts: int, now: float) -> bool:
@@ -235,6 +238,8 @@ class Drains:
         while rest := [each for each in batch if self._goes_on(each)]:
             try:
                 async with self._places:
+                    for each in rest:
+                        each.placed = True
                     await self._drain(cluster, rest)
             except SchedulerError as error:
                 level = logging.INFO if failures == 0 else logging.DEBUG
@@ -303,8 +308,9 @@ class Drains:
         """Tell that it waits for its turn, if that is what it waits for: a scheduler may be slow as well."""
         if each.begun or not self._goes_on(each):
             return
-        busy = self._places.is_full() or cluster.lines.busy or len(cluster.tasks) >= PARALLEL
-        self._tell(each, replace(each.told, waits=busy and not each.told.silent))
+        before = self._places.is_full() or len(cluster.tasks) >= PARALLEL
+        waits = not each.told.silent and (cluster.lines.busy if each.placed else before)
+        self._tell(each, replace(each.told, waits=waits))
         asyncio.get_running_loop().call_later(MOMENT, self._waits, cluster, each)
 
     def _moving(self, each: _Drain, workers: frozenset[str], at: Moving) -> None:
