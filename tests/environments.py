@@ -9,6 +9,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
+OLDEST = "2023.5.0"
+"""The oldest release of Dask in a user's image: what eviction.md promises."""
+
 
 def uv(*arguments: str | Path, environment: Path) -> None:
     """Put something into an environment; uv's own words where it cannot."""

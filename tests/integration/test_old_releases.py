@@ -5,11 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tests.environments import passes, uv
+from tests.environments import OLDEST, passes, uv
 from tests.unit.scheduler.conftest import connected, process
-
-OLDEST = "2023.5.0"
-"""What eviction.md promises."""
 
 BESIDE = ("pytest", "pytest-asyncio", "pyyaml", "hypothesis")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from distributed import Client
@@ -11,6 +13,7 @@ from distributed import Client
 from dask_k8s import make_cluster_spec
 from devcluster import down, up
 from devcluster.nodes import FIRST, SECOND
+from tests.environments import OLDEST, uv
 from tests.node.conftest import Kubectl, dask_k8s, own_namespace
 from tests.node.test_groups import workers
 from tests.node.test_kubecluster import make
@@ -114,3 +117,57 @@ def test_the_only_worker_hands_over_to_the_one_that_comes_in_its_place(kubectl: 
         kubectl.until(lambda: only not in workers(client), "it has left", within=120)
         until_only(kubectl, client, 1)
         assert client.gather(kept) == NUMBERS
+
+
+def test_a_users_own_pre_stop_comes_first(kubectl: Kubectl, deployed: None, tmp_path: Path) -> None:
+    """It runs, and within the same grace period the worker hands over after it."""
+    spec = make_cluster_spec(name="saves", n_workers=2)
+    pod = spec["spec"]["worker"]["spec"]
+    pod["volumes"] = [{"name": "here", "hostPath": {"path": str(tmp_path)}}]
+    (worker,) = pod["containers"]
+    worker["volumeMounts"] = [{"name": "here", "mountPath": "/here"}]
+    save = "sleep 2; touch /here/$DASK_WORKER_NAME"
+    worker["lifecycle"] = {"preStop": {"exec": {"command": ["sh", "-c", save]}}}
+    with make(kubectl, "deployed", custom_cluster_spec=spec) as cluster, Client(cluster) as client:
+        until_only(kubectl, client, 2)
+        kept = client.scatter(NUMBERS)
+        evicted = kubectl.pods("dask.org/component=worker")[0]["metadata"]["name"]
+        kubectl("delete", "pod", evicted, "--timeout=60s")
+        assert [path.name for path in tmp_path.iterdir()] == [evicted]
+        until_only(kubectl, client, 2)
+        assert client.gather(kept) == NUMBERS
+
+
+BEGIN = """\
+from distributed import Client, __version__
+client = Client("tcp://127.0.0.1:8786")
+client.wait_for_workers(3)
+client.publish_dataset(kept=client.scatter(list(range(200))))
+assert all(client.has_what().values())
+print(__version__)
+"""
+END = """\
+from distributed import Client
+client = Client("tcp://127.0.0.1:8786")
+print(sum(client.gather(client.get_dataset("kept"))), len(client.scheduler_info()["workers"]))
+"""
+
+
+def test_nothing_is_lost_with_the_oldest_dask_in_the_image(kubectl: Kubectl, deployed: None, tmp_path: Path) -> None:
+    """Neither on the way down nor by an eviction; the client is as old."""
+    releases = [f"{each}=={OLDEST}" for each in ("dask", "distributed")]
+    uv("pip", "install", "--python", sys.executable, "--target", tmp_path, *releases, environment=tmp_path)
+    spec = make_cluster_spec(name="old", n_workers=3, env={"PYTHONPATH": "/old"})
+    for section in ("scheduler", "worker"):
+        pod = spec["spec"][section]["spec"]
+        pod["volumes"] = [{"name": "old", "hostPath": {"path": str(tmp_path)}}]
+        pod["containers"][0]["volumeMounts"] = [{"name": "old", "mountPath": "/old"}]
+    kubectl("apply", "-f", "-", stdin=json.dumps(spec))
+    kubectl("wait", "--for=condition=WorkersReady", "daskcluster/old", "--timeout=120s")
+    python = ("exec", "old-scheduler", "--", "python", "-W", "ignore", "-c")
+    assert kubectl(*python, BEGIN).strip() == OLDEST
+    kubectl("scale", "daskworkergroup/old-default", "--replicas=2")
+    kubectl.until(lambda: len(kubectl.pods("dask.org/component=worker")) == 2, "one has left", within=120)
+    evicted = kubectl.pods("dask.org/component=worker")[0]["metadata"]["name"]
+    kubectl("delete", "pod", evicted, "--timeout=60s")
+    kubectl.until(lambda: kubectl(*python, END).split() == [str(sum(range(200))), "2"], "all are there", within=120)
