@@ -27,6 +27,9 @@ LARGEST_BATCH = 256
 AT_ONCE = 128
 """Deeds of all passes at a time, twice as many as the client has under way: each costs some 10 kB while it waits."""
 
+OF_ONE_CLEAR = 64
+"""Deletions of one deed that clears away what a resource left behind, at a time."""
+
 TOO_MANY_REQUESTS = 429
 
 
@@ -240,8 +243,10 @@ class Hands:
         else:
             if there["metadata"]["uid"] == owner.uid:
                 return Clear(owner=owner, left=())
-        deletions = (self._delete(key, each, None) for each in clear.left)
-        results = await asyncio.gather(*deletions, return_exceptions=True)
+        results = list[bool | BaseException]()
+        for first in range(0, len(clear.left), OF_ONE_CLEAR):
+            deletions = (self._delete(key, each, None) for each in clear.left[first : first + OF_ONE_CLEAR])
+            results += await asyncio.gather(*deletions, return_exceptions=True)
         for error in (result for result in results if isinstance(result, BaseException)):
             raise error
         gone = [ref for ref, went in zip(clear.left, results, strict=True) if went is True]

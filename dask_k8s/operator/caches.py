@@ -47,6 +47,23 @@ _POD_METADATA = (
     "creationTimestamp",
     "deletionTimestamp",
 )
+_OWN = frozenset(
+    {
+        "name",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "podIP",
+        "message",
+        "containerID",
+        "lastTransitionTime",
+        "startedAt",
+        "finishedAt",
+        names.RETIRING_SINCE,
+    }
+)
+"""Of such texts each Pod has its own. Python 3.12 keeps for ever what is shared."""
 _OUR_ANNOTATIONS = (names.TEMPLATE_HASH, names.RETIRING_SINCE)
 _POD_STATUS = ("phase", "podIP", "reason", "message")
 _CONTAINER = ("name", "image", "restartCount", "state", "lastState")
@@ -235,7 +252,7 @@ def _shared(content: Any) -> Any:
     if kind is str:
         return intern(content)
     if kind is dict:
-        return {intern(key): _shared(each) for key, each in content.items()}
+        return {intern(key): each if key in _OWN else _shared(each) for key, each in content.items()}
     return [_shared(each) for each in content] if kind is list else content
 
 

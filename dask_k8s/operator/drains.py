@@ -21,6 +21,7 @@ from dask_k8s.kube.about import about_object
 from dask_k8s.kube.slots import Slots
 from dask_k8s.operator.actions import Retire
 from dask_k8s.operator.caches import Caches
+from dask_k8s.operator.draining import Draining
 from dask_k8s.operator.engine.background import Background
 from dask_k8s.operator.engine.queue import Key
 from dask_k8s.operator.members import Housing, housed, order_of
@@ -30,7 +31,7 @@ from dask_k8s.operator.reach import Reaches, pause
 from dask_k8s.operator.stranded import Stranded
 from dask_k8s.scheduler import drain
 from dask_k8s.scheduler.lines import Lines
-from dask_k8s.scheduler.retirement import Moving
+from dask_k8s.scheduler.retirement import DEAF, Moving
 from dask_k8s.scheduler.rpc import SchedulerRpc
 from dask_k8s.scheduler.wire import reason
 from dask_k8s.settings import Timing
@@ -41,7 +42,7 @@ PARALLEL = 16
 """Drains of one cluster at a time; what is marked meanwhile is drained together after that."""
 
 MOST = 512
-"""Drains of one operator at a time, with at most one connection each, and one for each cluster that has some."""
+"""Drains of one operator at a time, with at most one connection each, and two for each cluster that has some."""
 
 SHARE = 128
 """Drains of one namespace at a time: those that stand still for long in some leave others their places."""
@@ -53,9 +54,6 @@ DOUBLINGS = 5
 """How often the time is doubled until a drain is tried again that was refused though there was room: what has an actor
 may hold it for days."""
 
-ABSENCE = 2.0
-"""Seconds after which it has to be asked again whether a worker has joined."""
-
 AGAIN = 30.0
 """Seconds after which a refusal is over that nobody has tried again."""
 
@@ -66,53 +64,13 @@ UNCLEAR = (
 
 
 @dataclass(slots=True)
-class _Drain:
-    """The drain of one worker's Pod.
-
-    Parameters
-    ----------
-    restarts
-        How often its containers had been started again when it began.
-    since
-        When it was told what became of it.
-    before
-        What its last drain was refused for, until this one gets further.
-    placed
-        Whether it has a place among all drains.
-    begun
-        Whether its data moves: until then it may wait for its turn.
-    """
-
-    cluster: str
-    pod: Ref
-    key: Key
-    until: datetime
-    restarts: int
-    told: Drained
-    since: float = 0.0
-    before: Drained | None = None
-    placed: bool = False
-    begun: bool = False
-
-    def holds(self, restarts: int, now: float) -> bool:
-        """Whether what became of it is still so: a container that was started again is another worker."""
-        match self.told.state:
-            case Drain.EMPTY:
-                return restarts == self.restarts
-            case Drain.ABSENT:
-                return now - self.since <= ABSENCE
-            case _:
-                return True
-
-
-@dataclass(slots=True)
 class _Cluster:
     """What is drained in one cluster."""
 
     ref: Ref
     lines: Lines
     pods: set[str] = field(default_factory=set)
-    waiting: list[_Drain] = field(default_factory=list)
+    waiting: list[Draining] = field(default_factory=list)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
 
@@ -147,9 +105,9 @@ class Drains:
         self._wake = wake
         self._caches = caches
         self._clusters: dict[str, _Cluster] = {}
-        self._drains: dict[str, _Drain] = {}
+        self._drains: dict[str, Draining] = {}
         self._refusals: dict[str, int] = defaultdict(int)
-        self._refused: dict[str, _Drain] = {}
+        self._refused: dict[str, Draining] = {}
         self._background = Background()
         self._places = Slots(MOST, share=SHARE)
         self._stranded = Stranded(self._background, self._places, wake, every=timing.refused_drain)
@@ -177,20 +135,27 @@ class Drains:
         for pod in retire.workers:
             uid = pod.uid or ""
             if uid and self.of(pod) is None:
-                begun = _Drain(
-                    cluster=retire.cluster.uid or "",
-                    pod=pod,
-                    key=key,
-                    until=retire.until,
-                    restarts=self._restarts(pod),
-                    told=Drained(state=Drain.UNDER_WAY),
-                    before=self.refused(pod),
-                )
+                before = self.refused(pod)
                 self._refused.pop(uid, None)
-                self._drains[uid] = begun
                 cluster.pods.add(uid)
-                cluster.waiting.append(begun)
-                asyncio.get_running_loop().call_later(MOMENT, self._waits, cluster, begun)
+                self._queue(cluster, pod, key, retire.until, before)
+        self._start(cluster)
+
+    def _queue(self, cluster: _Cluster, pod: Ref, key: Key, until: datetime, before: Drained | None) -> None:
+        queued = Draining(
+            cluster=cluster.ref.uid or "",
+            pod=pod,
+            key=key,
+            until=until,
+            restarts=self._restarts(pod),
+            told=Drained(state=Drain.UNDER_WAY),
+            before=before,
+        )
+        self._drains[pod.uid or ""] = queued
+        cluster.waiting.append(queued)
+        asyncio.get_running_loop().call_later(MOMENT, self._waits, cluster, queued)
+
+    def _start(self, cluster: _Cluster) -> None:
         if cluster.waiting and len(cluster.tasks) < PARALLEL:
             task = self._background.begin(self._work(cluster))
             cluster.tasks.add(task)
@@ -232,10 +197,12 @@ class Drains:
             cluster.waiting = [each for each in cluster.waiting if (each.key, each.until) != (first.key, first.until)]
             await self._drained(cluster, batch)
 
-    async def _drained(self, cluster: _Cluster, batch: list[_Drain]) -> None:
+    async def _drained(self, cluster: _Cluster, batch: list[Draining]) -> None:
         """Drain workers that were chosen together, however often that needs to be begun."""
         failures = 0
         while rest := [each for each in batch if self._goes_on(each)]:
+            for each in rest:
+                each.placed = each.begun = False
             try:
                 async with self._places:
                     for each in rest:
@@ -255,13 +222,15 @@ class Drains:
             await asyncio.sleep(pause(failures, self._timing.silence))
             failures += 1
 
-    async def _drain(self, cluster: _Cluster, batch: list[_Drain]) -> None:
+    async def _drain(self, cluster: _Cluster, batch: list[Draining]) -> None:
         """In one call to the scheduler, which then moves data only once; moving gigabytes takes as long as it takes."""
         timeout = max(0.0, (batch[0].until - datetime.now(UTC)).total_seconds())
         by_uid = {each.pod.uid or "": each for each in batch}
         async with cluster.lines.used():
             rpc = SchedulerRpc(cluster.lines.questions)
             housing = await self._housing(cluster.ref, rpc)
+            for each in by_uid.values():
+                self._tell(each, replace(each.told, silent=""))
             for uid in housing.unclear & by_uid.keys():
                 self._ended(by_uid.pop(uid), Drained(state=Drain.REFUSED, why=UNCLEAR))
             # At once, and not when the others are done: they may join at any moment, and be given data.
@@ -287,33 +256,48 @@ class Drains:
             drainage = drain.Drainage(rpc, own, beside, moving)
             async with aclosing(drainage.drain(leaving, timeout)) as results:
                 async for result in results:
-                    left = await self._housing(cluster.ref, rpc)
+                    left = await self._patiently_housing(cluster.ref, rpc)
                     self._stranded.add(cluster.ref, cluster.lines, batch[0].key, drainage.stranded)
                     for uid, drained in result.items():
-                        # Another worker of the Pod may have joined meanwhile: then it is drained once more.
+                        each = by_uid.pop(uid)
                         if drained.refused is not None or uid not in left.members:
-                            self._ended(by_uid[uid], _told(drained))
+                            self._ended(each, _told(drained))
+                        elif self._goes_on(each):  # another worker of the Pod has joined meanwhile
+                            self._queue(cluster, each.pod, each.key, each.until, None)
+                    self._start(cluster)
+
+    async def _patiently_housing(self, cluster: Ref, rpc: SchedulerRpc) -> Housing:
+        """A move may go on for others: it is not given up for one question that was not answered."""
+        until = time.monotonic() + DEAF
+        while True:
+            try:
+                return await self._housing(cluster, rpc)
+            except SchedulerError:
+                if time.monotonic() > until:
+                    raise
+                await asyncio.sleep(MOMENT)
 
     async def _housing(self, cluster: Ref, rpc: SchedulerRpc) -> Housing:
         pods = self._caches.pods_of(cluster)
         return housed(await order_of(rpc, pods), pods)
 
-    def _begins(self, each: _Drain) -> None:
+    def _begins(self, each: Draining) -> None:
         """Until Dask begins with it, nobody may say that its data stands still: not of what others do before it."""
         each.begun = True
         if each.told.state is Drain.UNDER_WAY:
-            self._tell(each, replace(each.told, moved=None, waits=False))
+            self._tell(each, replace(each.told, left=None, moved=None, waits=False))
 
-    def _waits(self, cluster: _Cluster, each: _Drain) -> None:
+    def _waits(self, cluster: _Cluster, each: Draining) -> None:
         """Tell that it waits for its turn, if that is what it waits for: a scheduler may be slow as well."""
-        if each.begun or not self._goes_on(each):
+        if not self._goes_on(each):
             return
-        before = self._places.is_full() or len(cluster.tasks) >= PARALLEL
-        waits = not each.told.silent and (cluster.lines.busy if each.placed else before)
-        self._tell(each, replace(each.told, waits=waits))
+        if not each.begun:
+            before = self._places.is_full() or len(cluster.tasks) >= PARALLEL
+            waits = not each.told.silent and (cluster.lines.busy if each.placed else before)
+            self._tell(each, replace(each.told, waits=waits))
         asyncio.get_running_loop().call_later(MOMENT, self._waits, cluster, each)
 
-    def _moving(self, each: _Drain, workers: frozenset[str], at: Moving) -> None:
+    def _moving(self, each: Draining, workers: frozenset[str], at: Moving) -> None:
         if each.told.state is Drain.UNDER_WAY:
             sizes = [at.left[worker] for worker in workers if worker in at.left]
             left = sum(sizes) if len(sizes) == len(workers) else None
@@ -321,7 +305,7 @@ class Drains:
             each.before = None
             self._tell(each, Drained(state=Drain.UNDER_WAY, left=left, silent=at.silent, moved=when))
 
-    def _ended(self, each: _Drain, told: Drained) -> None:
+    def _ended(self, each: Draining, told: Drained) -> None:
         uid = each.pod.uid or ""
         each.since, each.before = time.monotonic(), None
         self.ended[told.state] += 1
@@ -333,19 +317,19 @@ class Drains:
             asyncio.get_running_loop().call_later(pause, self._forget, each)
         self._tell(each, told)
 
-    def _tell(self, each: _Drain, told: Drained) -> None:
+    def _tell(self, each: Draining, told: Drained) -> None:
         if told != each.told:
             each.told = told
             self._wake(each.key)
 
-    def _forget(self, refused: _Drain) -> None:
+    def _forget(self, refused: Draining) -> None:
         """A refused drain may be tried again."""
         if self._drains.get(refused.pod.uid or "") is refused and not self._goes_on(refused):
             refused.since = time.monotonic()
             self._refused[refused.pod.uid or ""] = self._drains.pop(refused.pod.uid or "")
             self._wake(refused.key)
 
-    def _goes_on(self, each: _Drain) -> bool:
+    def _goes_on(self, each: Draining) -> bool:
         return each.told.state is Drain.UNDER_WAY and self._drains.get(each.pod.uid or "") is each
 
     def _restarts(self, pod: Ref) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TypeAlias
@@ -87,8 +86,8 @@ class Drainage:
     async def drain(self, leaving: Leaving, timeout: float) -> AsyncGenerator[Mapping[str, Outcome], None]:
         """What became of those that leave, as it becomes known: those without work go before those with some.
 
-        Nor does anybody who is empty wait for one whose data takes long to move, or cannot be moved at all. Tasks that
-        still run at the end of the time-out are run again elsewhere, without suspicion.
+        Nor does one who is empty and without work wait for another whose data takes long to move, or cannot be moved at
+        all. Tasks that still run at the end of the time-out are run again elsewhere, without suspicion.
 
         Parameters
         ----------
@@ -104,46 +103,70 @@ class Drainage:
         if not addresses:
             yield _told(leaving, {})
             return
-        finishing = _Finishing(self._rpc, asyncio.get_running_loop().time() + timeout)
+        until = asyncio.get_running_loop().time() + timeout
         async with self._own() as rpc, self._retirement(rpc, addresses, remove=False) as moving:
-            while not await moving.over(finishing.pause):
-                leaving = finishing.take(leaving, moving.emptied)
-                if quiet := await finishing.quiet():
-                    yield await self._removed(quiet, self._beside(), meanwhile=moving)
-                if not leaving and not finishing.rest:
+            while not await moving.over():
+                if early := await self._early(leaving, moving.emptied, until):
+                    leaving = {name: workers for name, workers in leaving.items() if name not in early}
+                    yield early
+                if not leaving:
                     return
             retired = moving.retired()
         refused = await _refused(self._rpc, _addresses(leaving.values()), retired)
-        others = finishing.take(leaving, addresses.difference(refused))
-        if others:
-            yield _told(others, refused)
+        staying = {name: workers for name, workers in leaving.items() if workers & refused.keys()}
+        if staying:
+            yield _told(staying, refused)
+        rest = {name: workers for name, workers in leaving.items() if name not in staying}
+        finishing = _Finishing(self._rpc, rest, until)
         while finishing.rest:
             if quiet := await finishing.quiet():
-                yield await self._removed(quiet, self._own())
+                yield await self._removed(quiet)
             elif finishing.rest:
                 await asyncio.sleep(finishing.pause)
 
     def _retirement(self, rpc: SchedulerRpc, workers: frozenset[str], *, remove: bool) -> Retirement:
         return Retirement(rpc, self._rpc, workers, remove=remove, told=self._told)
 
-    async def _removed(
-        self, leaving: Leaving, line: AbstractAsyncContextManager[SchedulerRpc], meanwhile: Retirement | None = None
-    ) -> Mapping[str, Outcome]:
-        """Results that came after the first reply lie on the worker that they were computed on: they move now.
+    async def _early(self, leaving: Leaving, emptied: frozenset[str], until: float) -> Mapping[str, Outcome]:
+        """Those who are empty, and have no task or no time left, go while others' data moves; or cannot be moved.
 
-        Beside another retirement that is looked at all the same: old releases of Dask, such as 2023.9.0, begin no
-        second one before its end.
+        That move goes on whatever comes of this: what is not answered is asked again after the next look.
         """
+        empty = {name: workers for name, workers in leaving.items() if workers <= emptied}
+        if not empty:
+            return {}
+        try:
+            if not await self._rpc.retires_side_by_side():
+                return {}
+            if asyncio.get_running_loop().time() < until:
+                assigned = await self._rpc.processing(_addresses(empty.values()))
+                empty = {name: workers for name, workers in empty.items() if not any(map(assigned.get, workers))}
+            if not empty:
+                return {}
+            addresses = _addresses(empty.values())
+            waiting = await self._assigned(addresses)
+            async with self._beside() as rpc:
+                retired = await rpc.retire(addresses, remove=True)
+            refused = await _refused(self._rpc, addresses, retired)
+            await self._strand(waiting)
+        except SchedulerError:
+            return {}
+        return _told(empty, refused)
+
+    async def _removed(self, leaving: Leaving) -> Mapping[str, Outcome]:
+        """Results that came after the first reply lie on the worker that they were computed on: they move now."""
         addresses = _addresses(leaving.values())
         waiting = await self._assigned(addresses)
-        async with line as rpc, self._retirement(rpc, addresses, remove=True) as removal:
+        async with self._own() as rpc, self._retirement(rpc, addresses, remove=True) as removal:
             while not await removal.over():
-                if meanwhile is not None:
-                    await meanwhile.over(within=0.0)
+                pass
             retired = removal.retired()
         refused = await _refused(self._rpc, addresses, retired)
-        self.stranded |= await self._rpc.stranded(waiting) if waiting else frozenset()
+        await self._strand(waiting)
         return _told(leaving, refused)
+
+    async def _strand(self, waiting: frozenset[Key]) -> None:
+        self.stranded |= await self._rpc.stranded(waiting) if waiting else frozenset()
 
     async def _assigned(self, workers: frozenset[str]) -> frozenset[Key]:
         """What may be stranded without them; nobody stays for that it cannot be told, or takes too long to tell."""
@@ -194,7 +217,7 @@ async def _stuck(rpc: SchedulerRpc, workers: frozenset[str]) -> frozenset[str]:
 
 
 class _Finishing:
-    """Those whose data has moved, or who had none: what runs there is waited for, until a moment of the loop's clock.
+    """Those whose data has moved: what runs there is waited for, until a moment of the loop's clock.
 
     Attributes
     ----------
@@ -202,32 +225,22 @@ class _Finishing:
         Those for whom it is waited still.
     """
 
-    def __init__(self, rpc: SchedulerRpc, until: float) -> None:
+    def __init__(self, rpc: SchedulerRpc, leaving: Leaving, until: float) -> None:
         self._rpc = rpc
         self._until = until
         self._heartbeats = _Heartbeats(asyncio.get_running_loop().time())
         self._poll = POLL
         self._took = 0.0
-        self.rest: Leaving = {}
+        self.rest = leaving
 
     @property
     def pause(self) -> float:
-        """Seconds until it makes sense to look again: for ever where nobody is waited for."""
-        if not self.rest:
-            return math.inf
+        """Seconds until it makes sense to look again."""
         left = self._until - asyncio.get_running_loop().time()
         return max(0.0, min(max(self._poll, COSTLY * self._took), left))
 
-    def take(self, leaving: Leaving, moved: frozenset[str]) -> Leaving:
-        """Wait for those of whom all workers have moved, too; the others are given back."""
-        ready = {name: workers for name, workers in leaving.items() if workers <= moved}
-        self.rest = {**self.rest, **ready}
-        return {name: workers for name, workers in leaving.items() if name not in ready}
-
     async def quiet(self) -> Leaving:
         """Those on whose workers nothing runs, or all once the time is over: they are waited for no more."""
-        if not self.rest:
-            return {}
         loop = asyncio.get_running_loop()
         began = loop.time()
         found = self.rest if began >= self._until else await self._idle()

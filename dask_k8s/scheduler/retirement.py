@@ -105,7 +105,7 @@ class Retirement:
 
     @property
     def emptied(self) -> frozenset[str]:
-        """Those of its workers that hold nothing any more, though it goes on for others."""
+        """Those of its workers that are gone, or hold nothing any more, though it goes on for others."""
         return self._looks.emptied
 
     async def over(self, within: float = math.inf) -> bool:
@@ -172,7 +172,7 @@ class _Looks:
     further
         Whether less was left in all than at the look before.
     emptied
-        Those that leave and hold nothing any more.
+        Those that leave and hold nothing any more, and those that are gone.
     over
         How many looks in a row showed that the call is over.
     """
@@ -195,7 +195,8 @@ class _Looks:
         told = await rpc.identity()
         self.heard, self.there = asyncio.get_running_loop().time(), len(told.workers)
         there = {worker: told.workers[worker] for worker in self._workers if worker in told.workers}
-        self.emptied = frozenset(worker for worker, facts in there.items() if self._is_empty(facts))
+        holding = frozenset(worker for worker, facts in there.items() if not self._is_empty(facts))
+        self.emptied = self._workers - holding
         over = self._saw(told.id, there) or (self._still > PATIENCE and await self._noted(rpc, min(there)))
         self.over = self.over + 1 if over else 0
 

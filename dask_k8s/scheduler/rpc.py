@@ -10,6 +10,7 @@ from dask_k8s.scheduler import facts
 from dask_k8s.scheduler.facts import MOST_WORKERS, Identity, Key
 
 FIRST_WITH_CHECK_IDLE = (2023, 3, 2)
+FIRST_SIDE_BY_SIDE = (2023, 10)
 
 MOST_KEYS = 100_000
 """Of so many tasks at most it is asked what became of them."""
@@ -90,16 +91,20 @@ class SchedulerRpc:
         reply = await self._connection.call("check_idle")
         if reply is not None:
             return str(facts.number("check_idle", "the reply", reply))
-        if await self._knows_rests():
+        if await self._is_since(FIRST_WITH_CHECK_IDLE):
             return None
         there = await self.nthreads()
         return None if not there or any((await self.processing(there)).values()) else ""
 
-    async def _knows_rests(self) -> bool:
-        """Whether its version has ``check_idle``; asked once for a connection."""
+    async def retires_side_by_side(self) -> bool:
+        """Whether one retirement need not wait for another one's end, however long that takes."""
+        return await self._is_since(FIRST_SIDE_BY_SIDE)
+
+    async def _is_since(self, release: tuple[int, ...]) -> bool:
+        """By its version, which is asked for once."""
         if self._distributed is None:
             self._distributed = facts.distributed_version(await self._connection.call("versions"))
-        return self._distributed >= FIRST_WITH_CHECK_IDLE
+        return self._distributed >= release
 
     async def nthreads(self, workers: Iterable[str] | None = None) -> Mapping[str, int]:
         """How many threads each worker has: of all, or of those among the given that are there."""

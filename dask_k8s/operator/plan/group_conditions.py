@@ -116,7 +116,7 @@ def _of_drains(worker: Worker, anyhow: str, now: datetime) -> Iterator[Condition
 
 
 def _of_drain(name: str, drained: Drained, anyhow: str, now: datetime) -> Iterator[Condition]:
-    if drained.left is not None and drained.moved is not None and now >= drained.moved + STALLED:
+    if drained.left and drained.moved is not None and now >= drained.moved + STALLED:
         left = f"{size(drained.left)} are left, and nothing has moved since {timestamp(drained.moved)}"
         yield degraded("DrainStalled", f"Worker {name} stays until its data has moved: {left}.{anyhow}")
     if drained.state is Drain.STUCK:

@@ -207,6 +207,15 @@ CONDITIONS: list[tuple[str, int, ObservedGroup, str, str, str, str]] = [
         "DrainStalled",
         "Worker b stays until its data has moved: 1.00 GiB are left, and nothing has moved since 2026-01-31T11:59:00Z.",
     ),
+    (
+        "and one is empty, whose tasks still run",
+        1,
+        observed(a, retiring("b", drained=replace(STILL, left=0, moved=later(-600)))),
+        "Degraded",
+        "False",
+        "AsExpected",
+        "",
+    ),
     ("and not a second before", 1, observed(a, retiring("b", drained=STILL)), "Degraded", "False", "AsExpected", ""),
     (
         "a node is about to go",
