@@ -26,7 +26,7 @@ class Draining:
     before
         What its last drain was refused for, until this one gets further.
     placed
-        Whether it has a place among all drains.
+        Whether it has a place among all drains, and its scheduler has answered.
     begun
         Whether its data moves: until then it may wait for its turn.
     """

@@ -205,8 +205,6 @@ class Drains:
                 each.placed = each.begun = False
             try:
                 async with self._places:
-                    for each in rest:
-                        each.placed = True
                     await self._drain(cluster, rest)
             except SchedulerError as error:
                 level = logging.INFO if failures == 0 else logging.DEBUG
@@ -230,7 +228,7 @@ class Drains:
             rpc = SchedulerRpc(cluster.lines.questions)
             housing = await self._housing(cluster.ref, rpc)
             for each in by_uid.values():
-                self._tell(each, replace(each.told, silent=""))
+                each.placed = True
             for uid in housing.unclear & by_uid.keys():
                 self._ended(by_uid.pop(uid), Drained(state=Drain.REFUSED, why=UNCLEAR))
             # At once, and not when the others are done: they may join at any moment, and be given data.
@@ -257,7 +255,8 @@ class Drains:
             async with aclosing(drainage.drain(leaving, timeout)) as results:
                 async for result in results:
                     left = await self._patiently_housing(cluster.ref, rpc)
-                    self._stranded.add(cluster.ref, cluster.lines, batch[0].key, drainage.stranded)
+                    tasks, drainage.stranded = drainage.stranded, frozenset()
+                    self._stranded.add(cluster.ref, cluster.lines, batch[0].key, tasks)
                     for uid, drained in result.items():
                         each = by_uid.pop(uid)
                         if drained.refused is not None or uid not in left.members:
@@ -293,8 +292,10 @@ class Drains:
             return
         if not each.begun:
             before = self._places.is_full() or len(cluster.tasks) >= PARALLEL
-            waits = not each.told.silent and (cluster.lines.busy if each.placed else before)
-            self._tell(each, replace(each.told, waits=waits))
+            if each.placed and cluster.lines.busy:  # its scheduler has just answered
+                self._tell(each, replace(each.told, waits=True, silent=""))
+            else:
+                self._tell(each, replace(each.told, waits=before and not each.placed and not each.told.silent))
         asyncio.get_running_loop().call_later(MOMENT, self._waits, cluster, each)
 
     def _moving(self, each: Draining, workers: frozenset[str], at: Moving) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TypeAlias
 
-from dask_k8s.errors import SchedulerError
+from dask_k8s.errors import LeadershipLost, SchedulerError
 from dask_k8s.kinds.value import value
 from dask_k8s.scheduler.facts import Key
-from dask_k8s.scheduler.retirement import LEAVING, Moving, Retirement, interval
+from dask_k8s.scheduler.retirement import FIRST_LOOK, LEAVING, Moving, Retirement, interval
 from dask_k8s.scheduler.rpc import SchedulerRpc
 
 POLL = 0.25
@@ -19,6 +20,9 @@ SLOWEST_POLL = 2.0
 
 COSTLY = 4
 """So many times as long as such a look took is waited until the next: each decodes what is assigned."""
+
+ONCE_MORE = 60.0
+"""Seconds until it is asked once more that somebody is removed beside a move; then twice as many, and so on."""
 
 RETURN = 2.0
 """Seconds that a refused worker has to be in service again: the scheduler tells it, and it tells the scheduler."""
@@ -81,6 +85,9 @@ class Drainage:
         self._own = own
         self._beside = beside
         self._told = told
+        self._waiting: frozenset[Key] = frozenset()
+        self._again: dict[str, float] = {}
+        self._pauses: dict[str, float] = {}
         self.stranded: frozenset[Key] = frozenset()
 
     async def drain(self, leaving: Leaving, timeout: float) -> AsyncGenerator[Mapping[str, Outcome], None]:
@@ -106,7 +113,7 @@ class Drainage:
         until = asyncio.get_running_loop().time() + timeout
         async with self._own() as rpc, self._retirement(rpc, addresses, remove=False) as moving:
             while not await moving.over():
-                if early := await self._early(leaving, moving.emptied, until):
+                if early := await self._early(leaving, moving, until):
                     leaving = {name: workers for name, workers in leaving.items() if name not in early}
                     yield early
                 if not leaving:
@@ -118,55 +125,82 @@ class Drainage:
             yield _told(staying, refused)
         rest = {name: workers for name, workers in leaving.items() if name not in staying}
         finishing = _Finishing(self._rpc, rest, until)
-        while finishing.rest:
-            if quiet := await finishing.quiet():
-                yield await self._removed(quiet)
-            elif finishing.rest:
-                await asyncio.sleep(finishing.pause)
+        removals, found = set[asyncio.Future[None]](), list[Mapping[str, Outcome]]()
+        try:
+            while finishing.rest or removals:
+                if finishing.rest and (quiet := await finishing.quiet()):
+                    removals.add(asyncio.ensure_future(self._remove(quiet, found.append)))
+                done = await _first(removals, finishing.pause)
+                while found:
+                    yield found.pop(0)
+                for each in done:
+                    each.result()
+                removals -= done
+        finally:
+            for each in removals:
+                each.cancel()
+            await asyncio.gather(*removals, return_exceptions=True)
 
     def _retirement(self, rpc: SchedulerRpc, workers: frozenset[str], *, remove: bool) -> Retirement:
         return Retirement(rpc, self._rpc, workers, remove=remove, told=self._told)
 
-    async def _early(self, leaving: Leaving, emptied: frozenset[str], until: float) -> Mapping[str, Outcome]:
+    async def _early(self, leaving: Leaving, moving: Retirement, until: float) -> Mapping[str, Outcome]:
         """Those who are empty, and have no task or no time left, go while others' data moves; or cannot be moved.
 
-        That move goes on whatever comes of this: what is not answered is asked again after the next look.
+        That move goes on whatever comes of this. What is not answered is asked again: after the next look, but that
+        somebody is removed later and later, since it may go on in the scheduler for a result that came late.
         """
-        empty = {name: workers for name, workers in leaving.items() if workers <= emptied}
-        if not empty:
-            return {}
+        now = asyncio.get_running_loop().time()
+        gone = {name: workers for name, workers in leaving.items() if workers <= moving.gone}
+        due = {name: workers for name, workers in leaving.items() if self._again.get(name, now) <= now}
+        empty = {name: workers for name, workers in due.items() if workers <= moving.emptied and name not in gone}
         try:
-            if not await self._rpc.retires_side_by_side():
-                return {}
-            if asyncio.get_running_loop().time() < until:
-                assigned = await self._rpc.processing(_addresses(empty.values()))
-                empty = {name: workers for name, workers in empty.items() if not any(map(assigned.get, workers))}
-            if not empty:
-                return {}
-            addresses = _addresses(empty.values())
-            waiting = await self._assigned(addresses)
-            async with self._beside() as rpc:
-                retired = await rpc.retire(addresses, remove=True)
-            refused = await _refused(self._rpc, addresses, retired)
-            await self._strand(waiting)
-        except SchedulerError:
-            return {}
-        return _told(empty, refused)
+            if empty and await self._rpc.retires_side_by_side():
+                if now < until:
+                    assigned = await self._rpc.processing(_addresses(empty.values()))
+                    empty = {name: workers for name, workers in empty.items() if not any(map(assigned.get, workers))}
+                return {**_told(gone, {}), **await self._asked_to_go(empty)}
+        except (SchedulerError, LeadershipLost):
+            pass
+        return _told(gone, {})
 
-    async def _removed(self, leaving: Leaving) -> Mapping[str, Outcome]:
-        """Results that came after the first reply lie on the worker that they were computed on: they move now."""
+    async def _asked_to_go(self, leaving: Leaving) -> Mapping[str, Outcome]:
+        if not leaving:
+            return {}
         addresses = _addresses(leaving.values())
-        waiting = await self._assigned(addresses)
-        async with self._own() as rpc, self._retirement(rpc, addresses, remove=True) as removal:
-            while not await removal.over():
-                pass
-            retired = removal.retired()
+        self._waiting |= await self._assigned(addresses)
+        for name in leaving:
+            self._pauses[name] = 2 * self._pauses.get(name, ONCE_MORE / 2)
+            self._again[name] = asyncio.get_running_loop().time() + self._pauses[name]
+        async with self._beside() as rpc:
+            retired = await rpc.retire(addresses, remove=True)
         refused = await _refused(self._rpc, addresses, retired)
-        await self._strand(waiting)
+        await self._strand()
         return _told(leaving, refused)
 
-    async def _strand(self, waiting: frozenset[Key]) -> None:
-        self.stranded |= await self._rpc.stranded(waiting) if waiting else frozenset()
+    async def _remove(self, leaving: Leaving, found: Callable[[Mapping[str, Outcome]], None]) -> None:
+        """Results that came after the first reply lie on the worker that they were computed on: they move now.
+
+        Dask removes each as soon as it is empty, and answers when all are.
+        """
+        addresses = _addresses(leaving.values())
+        self._waiting |= await self._assigned(addresses)
+        async with self._own() as rpc, self._retirement(rpc, addresses, remove=True) as removal:
+            while leaving and not await removal.over():
+                if gone := {name: workers for name, workers in leaving.items() if workers <= removal.gone}:
+                    leaving = {name: workers for name, workers in leaving.items() if name not in gone}
+                    found(_told(gone, {}))
+            retired = removal.retired() if leaving else frozenset()
+        refused = await _refused(self._rpc, _addresses(leaving.values()), retired)
+        await self._strand()
+        if leaving:
+            found(_told(leaving, refused))
+
+    async def _strand(self) -> None:
+        """What was assigned to those that have left, and may run nowhere now."""
+        if self._waiting:
+            self.stranded |= await self._rpc.stranded(self._waiting)
+            self._waiting = frozenset()
 
     async def _assigned(self, workers: frozenset[str]) -> frozenset[Key]:
         """What may be stranded without them; nobody stays for that it cannot be told, or takes too long to tell."""
@@ -174,6 +208,15 @@ class Drainage:
             return await self._rpc.assigned(workers)
         except SchedulerError:
             return frozenset()
+
+
+async def _first(tasks: Collection[asyncio.Future[None]], seconds: float) -> frozenset[asyncio.Future[None]]:
+    """Those that are over, once one is, or it makes sense to look at what else has come of them, or at others."""
+    if not tasks:
+        await asyncio.sleep(seconds)
+        return frozenset()
+    done, _ = await asyncio.wait(tasks, timeout=min(seconds, FIRST_LOOK), return_when=asyncio.FIRST_COMPLETED)
+    return frozenset(done)
 
 
 def _addresses(groups: Iterable[frozenset[str]]) -> frozenset[str]:
@@ -235,7 +278,9 @@ class _Finishing:
 
     @property
     def pause(self) -> float:
-        """Seconds until it makes sense to look again."""
+        """Seconds until it makes sense to look again; never, where nobody is waited for."""
+        if not self.rest:
+            return math.inf
         left = self._until - asyncio.get_running_loop().time()
         return max(0.0, min(max(self._poll, COSTLY * self._took), left))
 

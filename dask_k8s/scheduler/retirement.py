@@ -105,8 +105,13 @@ class Retirement:
 
     @property
     def emptied(self) -> frozenset[str]:
-        """Those of its workers that are gone, or hold nothing any more, though it goes on for others."""
+        """Those of its workers that are done with, though it goes on for others: Dask looks at them no more."""
         return self._looks.emptied
+
+    @property
+    def gone(self) -> frozenset[str]:
+        """Those of its workers that the scheduler has no more."""
+        return self._looks.gone
 
     async def over(self, within: float = math.inf) -> bool:
         """Whether it is over: once it is, or after so many seconds at most, or when it was looked at.
@@ -131,11 +136,14 @@ class Retirement:
         """Tell how far it has come; seconds until the next look."""
         looks, now = self._looks, asyncio.get_running_loop().time
         pause = FIRST_LOOK
+        if not looks.missed:
+            looks.heard = now()  # others have asked since, and may have waited long
         try:
             await looks.look(self._asking)
         except SchedulerError as error:
             if isinstance(error, SchedulerRefused):
                 looks.heard = now()  # an error is an answer, too
+            looks.missed = True
             if now() - looks.heard > DEAF:
                 raise SchedulerSilent(f"retire_workers: no answer, nor to anything else: {error}") from error
             self._told(Moving(workers=self._workers, left={}, silent=str(error)))
@@ -162,7 +170,9 @@ class _Looks:
     Attributes
     ----------
     heard
-        When the scheduler answered last, by the loop's clock.
+        When the scheduler answered last, by the loop's clock, or was not asked by a look.
+    missed
+        Whether the last look had no answer.
     there
         How many workers the scheduler has.
     left
@@ -172,7 +182,9 @@ class _Looks:
     further
         Whether less was left in all than at the look before.
     emptied
-        Those that leave and hold nothing any more, and those that are gone.
+        Those that leave, and were seen to hold nothing. What came to them after that was not there for the call.
+    gone
+        Those that the scheduler had no more at the last look.
     over
         How many looks in a row showed that the call is over.
     """
@@ -185,18 +197,21 @@ class _Looks:
         self._still = 0
         self._beats: dict[str, set[float]] = {}
         self.heard = now
+        self.missed = False
         self.there = 0
         self.left: Mapping[str, int] = {}
         self.emptied: frozenset[str] = frozenset()
+        self.gone: frozenset[str] = frozenset()
         self.over = 0
 
     async def look(self, rpc: SchedulerRpc) -> None:
         """Once more."""
         told = await rpc.identity()
+        self.missed = False
         self.heard, self.there = asyncio.get_running_loop().time(), len(told.workers)
         there = {worker: told.workers[worker] for worker in self._workers if worker in told.workers}
-        holding = frozenset(worker for worker, facts in there.items() if not self._is_empty(facts))
-        self.emptied = self._workers - holding
+        self.emptied |= frozenset(worker for worker, facts in there.items() if self._is_empty(facts))
+        self.gone = self._workers - there.keys()
         over = self._saw(told.id, there) or (self._still > PATIENCE and await self._noted(rpc, min(there)))
         self.over = self.over + 1 if over else 0
 
@@ -216,7 +231,8 @@ class _Looks:
         if facts.status != LEAVING:
             return False
         beats = self._beats.setdefault(facts.address, set())
-        beats.add(facts.last_seen)
+        if len(beats) < BEATS:
+            beats.add(facts.last_seen)
         return len(beats) >= BEATS and facts.managed == 0
 
     async def _noted(self, rpc: SchedulerRpc, worker: str) -> bool:

@@ -53,6 +53,12 @@ class Unmovable:
         raise TypeError("it is bound to this machine")
 
 
+def unmovable(seconds: float) -> Unmovable:
+    """Such a result, after a while."""
+    time.sleep(seconds)
+    return Unmovable()
+
+
 class Scene:
     """The ops of a test: each is a method whose arguments and result are plain."""
 
@@ -112,10 +118,11 @@ class Scene:
         while not self.scheduler.workers[worker].actors:
             await asyncio.sleep(0.01)
 
-    async def unmovable(self, worker: str) -> None:
-        """A result on this worker that no other one can get."""
-        self.futures["unmovable"] = self.client.submit(Unmovable, key="unmovable", workers=[worker])
-        while self.scheduler.tasks.get("unmovable") is None or self.scheduler.tasks["unmovable"].state != "memory":
+    async def unmovable(self, worker: str, seconds: float = 0.0, key: str = "unmovable") -> None:
+        """A result on this worker that no other one can get: it is there, or will be in so many seconds."""
+        self.futures[key] = self.client.submit(unmovable, seconds, key=key, workers=[worker], pure=False)
+        awaited = "processing" if seconds else "memory"
+        while (task := self.scheduler.tasks.get(key)) is None or task.state != awaited:
             await asyncio.sleep(0.01)
 
     def target(self, workers: int) -> None:

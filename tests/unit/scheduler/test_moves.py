@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dask_k8s.errors import SchedulerRefused, SchedulerSilent
 from dask_k8s.scheduler.connection import Connection, connect
-from dask_k8s.scheduler.drain import Outcome
+from dask_k8s.scheduler.drain import Drainage, Outcome
+from dask_k8s.scheduler.lines import Lines
 from dask_k8s.scheduler.retirement import LEAVING, Moving
+from dask_k8s.scheduler.rpc import SchedulerRpc
 from tests.unit.scheduler.conftest import Partner, alone, located
 from tests.unit.scheduler.drainages import EMPTY, drainage, drained, ignored
 from tests.unit.scheduler.servers import answering, serving
@@ -187,3 +190,36 @@ async def test_what_is_not_answered_beside_a_move_does_not_disturb_it(
         with pytest.raises(SchedulerRefused, match="it is odd"):
             await asyncio.wait_for(first, 30)
     assert sum("Retire worker addresses" in line for line in await own.scene("logs")) == 1
+
+
+@pytest.mark.parametrize("first", ["all can move", "one cannot"])
+async def test_a_late_result_that_cannot_be_moved_holds_up_nobody_else(
+    own: Partner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, first: str
+) -> None:
+    """Neither who is idle, nor who runs a task until the time is over: after the first move, and beside it."""
+    monkeypatch.setattr("dask_k8s.scheduler.retirement.FIRST_LOOK", 0.2)
+    await own.scene("begin", count=5)
+    late, busy, idle, holds, stays = (await own.workers()).values()
+    if first == "one cannot":
+        await own.scene("unmovable", worker=holds)
+    await own.scene("submit", task="work", key="busy", path=str(tmp_path / "busy"), seconds=60.0, worker=busy)
+    await own.scene("unmovable", worker=late, seconds=2.0, key="late")
+    leaving = {worker: frozenset([worker]) for worker in (late, busy, idle, holds)}
+    expected = dict.fromkeys([busy, idle] if first == "one cannot" else [busy, idle, holds], EMPTY)
+    lines, found = Lines(lambda: connect(*located(own.address))), dict[str, Outcome]()
+
+    @asynccontextmanager
+    async def line() -> AsyncIterator[SchedulerRpc]:
+        async with lines.own() as mine:
+            yield SchedulerRpc(mine)
+
+    asking, beside = SchedulerRpc(lines.questions), SchedulerRpc(lines.beside)
+    async with lines.used():
+        results = Drainage(asking, line, lambda: nullcontext(beside), ignored).drain(leaving, 5.0)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(30):
+                while len(found) < len(expected):
+                    found.update(await anext(results))
+        await results.aclose()
+    assert found == expected
+    assert set((await own.workers()).values()) == {late, stays} | ({holds} if first == "one cannot" else set())
