@@ -114,7 +114,7 @@ class Drainage:
         async with self._own() as rpc, self._retirement(rpc, addresses, remove=False) as moving:
             while not await moving.over():
                 if early := await self._early(leaving, moving, until):
-                    leaving = {name: workers for name, workers in leaving.items() if name not in early}
+                    leaving = _without(leaving, early)
                     yield early
                 if not leaving:
                     return
@@ -123,8 +123,7 @@ class Drainage:
         staying = {name: workers for name, workers in leaving.items() if workers & refused.keys()}
         if staying:
             yield _told(staying, refused)
-        rest = {name: workers for name, workers in leaving.items() if name not in staying}
-        finishing = _Finishing(self._rpc, rest, until)
+        finishing = _Finishing(self._rpc, _without(leaving, staying), until)
         removals, found = set[asyncio.Future[None]](), list[Mapping[str, Outcome]]()
         try:
             while finishing.rest or removals:
@@ -151,9 +150,9 @@ class Drainage:
         somebody is removed later and later, since it may go on in the scheduler for a result that came late.
         """
         now = asyncio.get_running_loop().time()
-        gone = {name: workers for name, workers in leaving.items() if workers <= moving.gone}
-        due = {name: workers for name, workers in leaving.items() if self._again.get(name, now) <= now}
-        empty = {name: workers for name, workers in due.items() if workers <= moving.emptied and name not in gone}
+        gone = _among(leaving, moving.gone)
+        empty = _without(_among(leaving, moving.emptied), gone)
+        empty = _without(empty, [name for name in empty if self._again.get(name, now) > now])
         try:
             if empty and await self._rpc.retires_side_by_side():
                 if now < until:
@@ -187,8 +186,8 @@ class Drainage:
         self._waiting |= await self._assigned(addresses)
         async with self._own() as rpc, self._retirement(rpc, addresses, remove=True) as removal:
             while leaving and not await removal.over():
-                if gone := {name: workers for name, workers in leaving.items() if workers <= removal.gone}:
-                    leaving = {name: workers for name, workers in leaving.items() if name not in gone}
+                if gone := _among(leaving, removal.gone):
+                    leaving = _without(leaving, gone)
                     found(_told(gone, {}))
             retired = removal.retired() if leaving else frozenset()
         refused = await _refused(self._rpc, _addresses(leaving.values()), retired)
@@ -217,6 +216,16 @@ async def _first(tasks: Collection[asyncio.Future[None]], seconds: float) -> fro
         return frozenset()
     done, _ = await asyncio.wait(tasks, timeout=min(seconds, FIRST_LOOK), return_when=asyncio.FIRST_COMPLETED)
     return frozenset(done)
+
+
+def _among(leaving: Leaving, workers: frozenset[str]) -> Leaving:
+    """Those all of whose workers are among these."""
+    return {name: own for name, own in leaving.items() if own <= workers}
+
+
+def _without(leaving: Leaving, names: Collection[str]) -> Leaving:
+    """The others."""
+    return {name: workers for name, workers in leaving.items() if name not in names}
 
 
 def _addresses(groups: Iterable[frozenset[str]]) -> frozenset[str]:
@@ -291,7 +300,7 @@ class _Finishing:
         found = self.rest if began >= self._until else await self._idle()
         self._took = loop.time() - began
         if found:
-            self.rest = {name: workers for name, workers in self.rest.items() if name not in found}
+            self.rest = _without(self.rest, found)
         else:
             self._poll = min(SLOWEST_POLL, self._poll * 1.2)
         return found

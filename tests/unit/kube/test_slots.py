@@ -119,7 +119,7 @@ def test_never_more_than_so_many_and_nobody_is_forgotten(
         async with asyncio.timeout(1):
             for number in range(count):
                 lane.set(Lane(number // share))
-                await slots.__aenter__()
+                await slots.take()
 
     virtual_time.run(main())
     assert most <= count
