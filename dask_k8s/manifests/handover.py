@@ -13,7 +13,8 @@ preload that retires the worker keeps every key; no operator is needed for it. T
   nanny acts. So the worker leaves the group.
 - A worker that is still looking for its scheduler holds nothing, and a nanny would wait for the end of that search: it
   is ended. But a nanny learns late that its worker has joined, so the scheduler is asked, by the worker's name and by
-  its nanny's address; the worker stands still meanwhile, so that it cannot join between the answer and its end.
+  its nanny's address; the worker stands still meanwhile, so that it cannot join between the answer and its end. One
+  that had joined then has some seconds to say so to its nanny, and is closed as any other: its user's preloads see it.
 - A scheduler that is gone does not answer, and one that is busy answers late, or takes no connection for a while. Only
   where a connection is refused it is gone, or where twice in a row its name is known not to exist, since its Service
   went with its cluster. Then the worker ends; and everything has a limit.
@@ -132,6 +133,11 @@ async def dask_teardown(nanny):
             failed = leaving.exception()
             if failed is None and leaving.result():
                 handed_over = True
+                tell(signal.SIGCONT)
+                end = min(end, now() + 5)
+                while starting and now() < end and nanny.is_alive() and is_starting(nanny):
+                    await asyncio.sleep(0.1)
+                starting = starting and is_starting(nanny)
                 break
             tell(signal.SIGSTOP)
             known = await is_known(nanny)

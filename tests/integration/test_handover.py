@@ -218,7 +218,7 @@ def test_all_keys_survive_a_workers_sigterm(
     assert list(_workers(client)) == ["other"], processes.log(name)
     assert all(client.who_has(futures).values()), processes.log(name)
     assert client.gather(futures) == [f"value {index}" for index in range(KEYS)]
-    assert processes.marks(name) == ["setup", "teardown", "exit"]
+    assert processes.marks(name) == ["setup", "teardown", "exit"], processes.log(name)
 
 
 @pytest.mark.parametrize("golden", GOLDEN.values(), ids=GOLDEN)
@@ -239,19 +239,32 @@ def test_a_worker_that_was_drained_before_ends_without_a_warning(
 LATE = """\
 from distributed.nanny import WorkerProcess
 def dask_setup(nanny):
-    WorkerProcess._init_msg_interval = 8
+    WorkerProcess._init_msg_interval = {seconds}
 """
 
 
-def test_a_worker_that_its_nanny_takes_for_starting_loses_nothing(processes: Processes, client: Client) -> None:
-    """The nanny learns of the join a moment later than the scheduler does; here it is a long one."""
-    victim = processes.worker("seed-cluster/worker-pod", "young", options=["--preload-nanny", LATE])
-    futures = _scattered(client, "young")
+def _goes_while_its_nanny_takes_it_for_starting(
+    processes: Processes, client: Client, name: str, *, seconds: float
+) -> None:
+    """The nanny learns of the join a moment later than the scheduler does; here it is a longer one."""
+    options = ["--preload-nanny", LATE.format(seconds=seconds)]
+    victim = processes.worker("seed-cluster/worker-pod", name, options=options)
+    futures = _scattered(client, name)
     terminate(victim, through_group=False)
     victim.wait(SECONDS)
-    assert list(_workers(client)) == ["other"], processes.log("young")
+    assert list(_workers(client)) == ["other"], processes.log(name)
     assert client.gather(futures) == [f"value {index}" for index in range(KEYS)]
-    assert "was killed by signal 9" in processes.log("young"), "The nanny had heard of the join: nothing was tested"
+
+
+def test_a_worker_that_its_nanny_takes_for_starting_ends_as_any_other(processes: Processes, client: Client) -> None:
+    """The nanny hears of it while the data is handed over, and the user's own preload sees the end."""
+    _goes_while_its_nanny_takes_it_for_starting(processes, client, "young", seconds=2)
+    assert processes.marks("young") == ["setup", "teardown", "exit"], processes.log("young")
+
+
+def test_a_nanny_that_does_not_hear_of_its_worker_ends_all_the_same(processes: Processes, client: Client) -> None:
+    """It would wait for longer than there may be time, and nothing is lost by the end."""
+    _goes_while_its_nanny_takes_it_for_starting(processes, client, "unheard", seconds=2 * SECONDS)
 
 
 def test_without_it_a_workers_keys_are_lost(processes: Processes, client: Client) -> None:
