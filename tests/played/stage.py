@@ -47,6 +47,9 @@ class Cast:
 class Stage:
     """All clusters.
 
+    KWOK may give a Pod another address when it is just starting up: what runs there begins anew, a scheduler as well as
+    a worker, and the old address may be another Pod's by then.
+
     Attributes
     ----------
     asked
@@ -87,7 +90,8 @@ class Stage:
     def _on_scheduler(self, cast: Cast, pod: Manifest, *, runs: bool) -> None:
         there, uid = cast.role, pod["metadata"]["uid"]
         if there is not None and there.pod["metadata"]["uid"] == uid:
-            if runs and scene.of_scheduler(pod).life == there.played.scene.life:
+            here = there.pod["status"]["podIP"] == pod["status"].get("podIP")
+            if runs and here and scene.of_scheduler(pod).life == there.played.scene.life:
                 self._turn(cast, there, scene.of_scheduler(pod))
                 return
             self._exit(cast, there)
@@ -109,7 +113,8 @@ class Stage:
     def _exit(self, cast: Cast, role: Role) -> None:
         role.hang_up()
         cast.role = None
-        self._roles.pop(role.pod["status"]["podIP"], None)
+        if self._roles.get(role.pod["status"]["podIP"]) is role:
+            del self._roles[role.pod["status"]["podIP"]]
         self._tell("scheduler gone", cast.name)
 
     def _turn(self, cast: Cast, role: Role, told: SchedulerScene) -> None:
@@ -157,7 +162,7 @@ class Stage:
         self._tell("performs", cast.name, worker=worker.name)
 
     def _moved(self, cast: Cast, before: Manifest) -> None:
-        """KWOK may give a Pod another address when it is just starting up: its worker joins anew from there."""
+        """Its worker joins anew from there."""
         self._tell("moved", cast.name, worker=before["metadata"]["name"])
         if cast.role is not None:
             cast.role.played.workers.pop(_address(before), None)

@@ -264,6 +264,22 @@ async def test_a_pod_whose_address_changes_joins_anew() -> None:
         assert await SchedulerRpc(connection).leaving_order() == ("tcp://10.0.0.9:40000",)
 
 
+async def test_a_scheduler_whose_address_changes_is_another_process_there() -> None:
+    """Nobody is at the old address, unless another Pod has it by then."""
+    here = scheduler_pod()
+    there = {**here, "status": {**here["status"], "podIP": "10.0.0.8"}}
+    other = pod("other-scheduler", "127.0.0.1", metadata.scheduler_labels("other"))
+    async with played(worker_pod(1)) as play:
+        play.stage.on_pod(here, there)
+        assert play.stage.role_at("127.0.0.1") is None
+        play.stage.on_pod(None, other)
+        play.stage.on_pod(there, here)
+        play.stage.on_pod(other, None)
+        await play.says("joined", 2)
+        async with play.connected() as connection:
+            assert list((await named(connection)).values()) == ["worker-1"]
+
+
 async def test_a_new_life_is_another_process() -> None:
     """Connections end, its id is another, and workers join it again."""
     async with played(worker_pod(1)) as play:
