@@ -39,6 +39,9 @@ class Drains(Protocol):
     def begin(self, key: Key, retire: Retire) -> None:
         """Begin a drain and return at once; the key is woken when there is news."""
 
+    def give_up(self, cluster: Ref, pod: Ref) -> None:
+        """Let a scheduler forget the workers of a Pod that was deleted with what it holds; return at once."""
+
 
 class Hands:
     """The only place from which the operator changes the world.
@@ -135,6 +138,8 @@ class Hands:
                     await self._patch(key, action.target, action.patch)
                 case Delete():
                     done = await self._delete(key, action.target, action.grace)
+                    if done and action.given_up_by is not None:
+                        self._drains.give_up(action.given_up_by, action.target)
                 case Retire():
                     self._drains.begin(key, action)
                 case Clear():

@@ -35,10 +35,13 @@ class Delete:
     ----------
     grace
         Seconds that its Pod has to end; None for its own grace period.
+    given_up_by
+        The cluster whose scheduler shall forget the Pod's workers and what they hold; None where it need not.
     """
 
     target: Ref
     grace: int | None = None
+    given_up_by: Ref | None = None
 
 
 @value
@@ -51,13 +54,16 @@ class Retire:
         The cluster whose scheduler is asked.
     workers
         The workers' Pods.
-    until
-        How long tasks that run there are waited for.
+    timeout
+        Seconds that tasks which run there have to end, from when Dask begins.
+    final
+        Whether none is to stay: who is refused then is given up one day.
     """
 
     cluster: Ref
     workers: frozenset[Ref]
-    until: datetime
+    timeout: int
+    final: bool
 
 
 @value

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from dask_k8s.kinds.value import Ref
 from dask_k8s.operator.engine.queue import Key
-from dask_k8s.operator.observed import Drain, Drained
+from dask_k8s.operator.observed import Drain, Drained, Silent
 
 ABSENCE = 2.0
 """Seconds after which it has to be asked again whether a worker has joined."""
@@ -19,6 +20,8 @@ class Draining:
 
     Parameters
     ----------
+    timeout
+        Seconds that its tasks have to end, from when its scheduler is asked.
     restarts
         How often its containers had been started again when it began.
     since
@@ -29,18 +32,44 @@ class Draining:
         Whether it has a place among all drains, and its scheduler has answered.
     begun
         Whether its data moves: until then it may wait for its turn.
+    until
+        When the time of its tasks is over, by the monotonic clock; None while its scheduler was not asked.
+    unheard
+        Since when attempts fail; None where the last one got so far that data moved.
     """
 
     cluster: str
     pod: Ref
     key: Key
-    until: datetime
+    timeout: float
     restarts: int
     told: Drained
     since: float = 0.0
     before: Drained | None = None
     placed: bool = False
     begun: bool = False
+    until: float | None = None
+    unheard: datetime | None = None
+
+    def anew(self, restarts: int) -> Draining:
+        """Once more from the beginning: another worker of the Pod has joined."""
+        told = Drained(state=Drain.UNDER_WAY, final=self.told.final)
+        return Draining(self.cluster, self.pod, self.key, self.timeout, restarts, told)
+
+    def time_left(self) -> float:
+        """Seconds that its tasks have."""
+        return self.timeout if self.until is None else max(0.0, self.until - time.monotonic())
+
+    def asked(self) -> None:
+        """Its scheduler is asked from now on."""
+        self.begun = True
+        if self.until is None:
+            self.until = time.monotonic() + self.timeout
+
+    def silence(self, why: str) -> Silent:
+        """Its scheduler does not answer, and has not since the first of these times."""
+        self.unheard = self.unheard or datetime.now(UTC)
+        return Silent(since=self.unheard, why=why)
 
     def holds(self, restarts: int, now: float) -> bool:
         """Whether what became of it is still so: a container that was started again is another worker."""

@@ -6,6 +6,7 @@ A plan never waits for a drain: its key is woken when there is news.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter, defaultdict
@@ -134,24 +135,28 @@ class Drains:
         cluster = self._cluster(of)
         for pod in retire.workers:
             uid = pod.uid or ""
-            if uid and self.of(pod) is None:
-                before = self.refused(pod)
+            last = self.of(pod)
+            if uid and (last is None or last.state is Drain.REFUSED):
+                before = last or self.refused(pod)
                 self._refused.pop(uid, None)
                 cluster.pods.add(uid)
-                self._queue(cluster, pod, key, retire.until, before)
+                told = Drained(state=Drain.UNDER_WAY, final=retire.final)
+                self._queue(
+                    cluster,
+                    Draining(
+                        cluster=of.uid or "",
+                        pod=pod,
+                        key=key,
+                        timeout=retire.timeout,
+                        restarts=self._restarts(pod),
+                        told=told,
+                        before=before,
+                    ),
+                )
         self._start(cluster)
 
-    def _queue(self, cluster: _Cluster, pod: Ref, key: Key, until: datetime, before: Drained | None) -> None:
-        queued = Draining(
-            cluster=cluster.ref.uid or "",
-            pod=pod,
-            key=key,
-            until=until,
-            restarts=self._restarts(pod),
-            told=Drained(state=Drain.UNDER_WAY),
-            before=before,
-        )
-        self._drains[pod.uid or ""] = queued
+    def _queue(self, cluster: _Cluster, queued: Draining) -> None:
+        self._drains[queued.pod.uid or ""] = queued
         cluster.waiting.append(queued)
         asyncio.get_running_loop().call_later(MOMENT, self._waits, cluster, queued)
 
@@ -167,6 +172,21 @@ class Drains:
             lines = Lines(lambda: self._reach.connect(ref))
             found = self._clusters[ref.uid or ""] = _Cluster(ref=ref, lines=lines)
         return found
+
+    def give_up(self, cluster: Ref, pod: Ref) -> None:
+        """Let a scheduler forget the workers of a Pod that was deleted with what it holds; return at once."""
+        found = self._clusters.get(cluster.uid or "")
+        if found is not None and self._background.held:
+            self._background.begin(self._given_up(found, pod))
+
+    async def _given_up(self, cluster: _Cluster, pod: Ref) -> None:
+        """Once: a scheduler that does not hear it finds out by itself, and suspects what ran there."""
+        with contextlib.suppress(SchedulerError, LeadershipLost):
+            async with self._places, cluster.lines.used():
+                there = await self._housing(cluster.ref, SchedulerRpc(cluster.lines.questions))
+                rpc = SchedulerRpc(cluster.lines.beside, permit=self._permit)
+                for member in there.members.get(pod.uid or "", ()):
+                    await rpc.forget(member.address)
 
     def of(self, pod: Ref) -> Drained | None:
         """What became of a worker's drain; nothing where that is no longer so."""
@@ -193,8 +213,9 @@ class Drains:
         """Drain what waits, and what comes to wait meanwhile."""
         while cluster.waiting:
             first = cluster.waiting[0]
-            batch = [each for each in cluster.waiting if (each.key, each.until) == (first.key, first.until)]
-            cluster.waiting = [each for each in cluster.waiting if (each.key, each.until) != (first.key, first.until)]
+            together = first.key, first.timeout
+            batch = [each for each in cluster.waiting if (each.key, each.timeout) == together]
+            cluster.waiting = [each for each in cluster.waiting if (each.key, each.timeout) != together]
             await self._drained(cluster, batch)
 
     async def _drained(self, cluster: _Cluster, batch: list[Draining]) -> None:
@@ -212,7 +233,7 @@ class Drains:
                 extra = about_object(of)
                 logger.log(level, "A drain in %s/%s is begun again: %s", of.namespace, of.name, error, extra=extra)
                 for each in filter(self._goes_on, rest):
-                    self._tell(each, replace(each.told, silent=reason(error), waits=False))
+                    self._tell(each, replace(each.told, silent=each.silence(reason(error)), waits=False))
             except LeadershipLost:
                 pass  # that is for its keeper to say, who ends this then; or the next renewal is there
             else:
@@ -222,7 +243,7 @@ class Drains:
 
     async def _drain(self, cluster: _Cluster, batch: list[Draining]) -> None:
         """In one call to the scheduler, which then moves data only once; moving gigabytes takes as long as it takes."""
-        timeout = max(0.0, (batch[0].until - datetime.now(UTC)).total_seconds())
+        timeout = max(each.time_left() for each in batch)
         by_uid = {each.pod.uid or "": each for each in batch}
         async with cluster.lines.used():
             rpc = SchedulerRpc(cluster.lines.questions)
@@ -262,7 +283,7 @@ class Drains:
                         if drained.refused is not None or uid not in left.members:
                             self._ended(each, _told(drained))
                         elif self._goes_on(each):  # another worker of the Pod has joined meanwhile
-                            self._queue(cluster, each.pod, each.key, each.until, None)
+                            self._queue(cluster, each.anew(self._restarts(each.pod)))
                     self._start(cluster)
 
     async def _patiently_housing(self, cluster: Ref, rpc: SchedulerRpc) -> Housing:
@@ -282,9 +303,9 @@ class Drains:
 
     def _begins(self, each: Draining) -> None:
         """Until Dask begins with it, nobody may say that its data stands still: not of what others do before it."""
-        each.begun = True
+        each.asked()
         if each.told.state is Drain.UNDER_WAY:
-            self._tell(each, replace(each.told, left=None, moved=None, waits=False))
+            self._tell(each, replace(each.told, left=None, silent=None, moved=None, waits=False))
 
     def _waits(self, cluster: _Cluster, each: Draining) -> None:
         """Tell that it waits for its turn, if that is what it waits for: a scheduler may be slow as well."""
@@ -293,7 +314,7 @@ class Drains:
         if not each.begun:
             before = self._places.is_full() or len(cluster.tasks) >= PARALLEL
             if each.placed and cluster.lines.busy:  # its scheduler has just answered
-                self._tell(each, replace(each.told, waits=True, silent=""))
+                self._tell(each, replace(each.told, waits=True, silent=None))
             else:
                 self._tell(each, replace(each.told, waits=before and not each.placed and not each.told.silent))
         asyncio.get_running_loop().call_later(MOMENT, self._waits, cluster, each)
@@ -304,7 +325,10 @@ class Drains:
             left = sum(sizes) if len(sizes) == len(workers) else None
             when = datetime.now(UTC) if at.further or (at.begun and each.told.moved is None) else each.told.moved
             each.before = None
-            self._tell(each, Drained(state=Drain.UNDER_WAY, left=left, silent=at.silent, moved=when))
+            silent = each.silence(at.silent) if at.silent else None
+            if at.begun and silent is None:
+                each.unheard = None
+            self._tell(each, replace(each.told, left=left, silent=silent, moved=when, waits=False))
 
     def _ended(self, each: Draining, told: Drained) -> None:
         uid = each.pod.uid or ""
@@ -316,7 +340,7 @@ class Drains:
                 pause *= 1 << min(self._refusals[uid], DOUBLINGS)
                 self._refusals[uid] += 1
             asyncio.get_running_loop().call_later(pause, self._forget, each)
-        self._tell(each, told)
+        self._tell(each, replace(told, ended=datetime.now(UTC), final=each.told.final))
 
     def _tell(self, each: Draining, told: Drained) -> None:
         if told != each.told:
@@ -366,5 +390,5 @@ class Drains:
 
 def _told(drained: drain.Outcome) -> Drained:
     if drained.refused is None:
-        return Drained(state=Drain.EMPTY, moved=datetime.now(UTC))
+        return Drained(state=Drain.EMPTY)
     return Drained(state=Drain.STUCK if drained.stuck else Drain.REFUSED, why=drained.refused)

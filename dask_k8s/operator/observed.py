@@ -32,6 +32,14 @@ class Phase(Enum):
     """It is being deleted."""
 
 
+@value
+class Silent:
+    """Somebody asked, and no answer came."""
+
+    since: datetime
+    why: str
+
+
 class Drain(Enum):
     """Where the drain of a worker stands."""
 
@@ -57,33 +65,31 @@ class Drained:
     left
         Bytes that still lie on the worker, for a drain that takes long; None where nobody knows.
     silent
-        Why nobody knows how far it has come: the scheduler does not answer.
+        Since when nobody knows how far it has come, and why: the scheduler does not answer.
     moved
         When Dask began to move it, and then when less was left of all that move together than at the look before; None
-        where Dask has not begun yet. Where it is drained, when that was so.
+        where Dask has not begun yet.
     waits
         Whether it waits for its turn: others are drained before it.
+    ended
+        When it ended; None while it is under way.
+    final
+        Whether none was to stay when it was begun.
     """
 
     state: Drain
     why: str = ""
     left: int | None = None
-    silent: str = ""
+    silent: Silent | None = None
     moved: datetime | None = None
     waits: bool = False
+    ended: datetime | None = None
+    final: bool = False
 
 
 @value
 class Unasked:
     """Nobody asked."""
-
-
-@value
-class Silent:
-    """Somebody asked, and no answer came."""
-
-    since: datetime
-    why: str
 
 
 @value
@@ -135,6 +141,8 @@ class Worker:
         What its last drain was refused for, where it is tried again; None where that one gets further.
     node_leaves
         Why its node is about to go; empty where it is not.
+    placed
+        Whether it has a node.
     """
 
     ref: Ref
@@ -146,6 +154,7 @@ class Worker:
     drained: Drained | None = None
     refused: Drained | None = None
     node_leaves: str = ""
+    placed: bool = False
     trouble: Diagnosis | None = None
 
     @property

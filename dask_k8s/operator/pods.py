@@ -57,6 +57,7 @@ def read_worker(pod: Manifest) -> Worker:
         created=moment(meta["creationTimestamp"]),
         ended=ended_at(pod),
         retiring_since=None,
+        placed=bool(pod["spec"].get("nodeName")),
         trouble=diagnosis.of_pod(pod),
     )
 

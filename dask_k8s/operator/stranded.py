@@ -20,11 +20,20 @@ from dask_k8s.scheduler.rpc import SchedulerRpc
 
 @dataclass(slots=True)
 class _Watched:
-    """The tasks of one cluster, by the group that their workers have left."""
+    """The tasks of one cluster, by the group that their workers have left; their texts are made once."""
 
     lines: Lines
     tasks: dict[Key, frozenset[Task]] = field(default_factory=dict)
+    told: dict[Key, tuple[str, ...]] = field(default_factory=dict)
     watching: asyncio.Task[None] | None = None
+
+    def leave(self, key: Key, tasks: frozenset[Task]) -> None:
+        """These are what a group's have come to."""
+        if tasks:
+            self.tasks[key], self.told[key] = tasks, tuple(sorted(plain(str(task)) for task in tasks))
+        else:
+            self.tasks.pop(key, None)
+            self.told.pop(key, None)
 
 
 class Stranded:
@@ -49,22 +58,21 @@ class Stranded:
 
     def of(self, key: Key) -> tuple[str, ...]:
         """The keys of a group's."""
-        found = [watched.tasks[key] for watched in self._clusters.values() if key in watched.tasks]
-        return tuple(sorted(plain(str(task)) for tasks in found for task in tasks))
+        return tuple(task for watched in self._clusters.values() for task in watched.told.get(key, ()))
 
     def add(self, cluster: Ref, lines: Lines, key: Key, tasks: frozenset[Task]) -> None:
         """They were left without a worker: they are looked at from now on."""
         if not tasks or not self._background.held:
             return
         watched = self._clusters.setdefault(cluster.uid or "", _Watched(lines))
-        watched.tasks[key] = watched.tasks.get(key, frozenset()) | tasks
+        watched.leave(key, watched.tasks.get(key, frozenset()) | tasks)
         if watched.watching is None or watched.watching.done():
             watched.watching = self._background.begin(self._watch(watched))
 
     def forget(self, key: Key) -> None:
         """The group is gone."""
         for watched in self._clusters.values():
-            watched.tasks.pop(key, None)
+            watched.leave(key, frozenset())
 
     def forget_cluster(self, cluster: Ref) -> None:
         """And nobody asks for its tasks any more."""
@@ -90,8 +98,6 @@ class Stranded:
         # Others may have come while the answer was on its way, or the group may be gone.
         if key not in watched.tasks:
             return
-        watched.tasks[key] = still | (watched.tasks[key] - before)
-        if not watched.tasks[key]:
-            del watched.tasks[key]
         if still != before:
+            watched.leave(key, still | (watched.tasks[key] - before))
             self._wake(key)

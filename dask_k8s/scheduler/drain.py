@@ -99,7 +99,7 @@ class Drainage:
         Parameters
         ----------
         timeout
-            Seconds that tasks have to finish, from now on. Data moves for as long as there is any.
+            Seconds that tasks have to finish, from when the scheduler is asked. Data moves for as long as there is any.
 
         Raises
         ------
@@ -110,8 +110,8 @@ class Drainage:
         if not addresses:
             yield _told(leaving, {})
             return
-        until = asyncio.get_running_loop().time() + timeout
         async with self._own() as rpc, self._retirement(rpc, addresses, remove=False) as moving:
+            until = asyncio.get_running_loop().time() + timeout
             while not await moving.over():
                 if early := await self._early(leaving, moving, until):
                     leaving = _without(leaving, early)

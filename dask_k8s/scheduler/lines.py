@@ -33,11 +33,10 @@ class Line:
                 self._connection = await self._connect()
             return await self._connection.call(op, within=within, **arguments)
 
-    async def aclose(self) -> None:
-        """Close what is open; it can be used again."""
-        open_one, self._connection = self._connection, None
-        if open_one is not None:
-            await open_one.aclose()
+    def left(self) -> Connection | None:
+        """What was open, which its last user closes; the next call opens another."""
+        found, self._connection = self._connection, None
+        return found
 
 
 class Lines:
@@ -77,8 +76,10 @@ class Lines:
         finally:
             self._users -= 1
             if not self._users:
-                for line in (self.questions, self.beside, *self._idle):
-                    await line.aclose()
+                # All at once: while one of them closes, the next user may have come, and would lose its own.
+                left = [line.left() for line in (self.questions, self.beside, *self._idle)]
+                for connection in filter(None, left):
+                    await connection.aclose()
 
     @asynccontextmanager
     async def own(self) -> AsyncIterator[Line]:

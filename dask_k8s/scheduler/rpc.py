@@ -196,6 +196,18 @@ class SchedulerRpc:
         )
         return frozenset(workers) & facts.mapping("retire_workers", "the reply", reply).keys()
 
+    async def forget(self, worker: str) -> None:
+        """Let the scheduler forget a worker that will not come back, whatever it holds: what it had is run elsewhere.
+
+        Nobody's task is suspected for it, as it would be where a worker just vanishes.
+        """
+        self._permit()
+        told: dict[str, Any] = {"address": worker, "close": False, "stimulus_id": "given-up"}
+        try:
+            await self._connection.call("unregister", expected=True, **told)
+        except SchedulerRefused:  # the word that older ones have for it
+            await self._connection.call("unregister", safe=True, **told)
+
     async def has_ended(self, mark: str, worker: str) -> bool:
         """Whether the scheduler has noted for a worker that a retirement is over, whoever got its answer.
 

@@ -73,7 +73,7 @@ async def test_a_worker_that_is_lost_while_it_is_drained_holds_up_nobody(
         address = (await named(talk, 3))["lost"]
         ran = tmp_path / "ran"
         await talk.partner.scene("submit", task="work", key="key", path=str(ran), seconds=4.0, worker=address)
-        talk.drains.begin(OTHER, retire("lost", "worker-0", seconds=6))
+        talk.drains.begin(OTHER, retire("lost", "worker-0", timeout=6))
         await leaves(talk, address)
         lost.send_signal(end)
         assert await ended(talk, "worker-0") == Drained(state=Drain.EMPTY)

@@ -154,9 +154,9 @@ def worker(
     name: str, phase: Phase = Phase.READY, *, created: datetime = LONG_AGO, drain: Drain | None = None, **fields: Any
 ) -> Worker:
     """A worker that was made ten minutes ago."""
-    moved = NOW if drain is Drain.EMPTY else None
+    ended = None if drain is Drain.UNDER_WAY else NOW
     drained = fields.pop("drained", None) or (
-        None if drain is None else Drained(state=drain, why="It has no room.", moved=moved)
+        None if drain is None else Drained(state=drain, why="It has no room.", ended=ended, final=True)
     )
     return Worker(ref=pod(name), phase=phase, template="v1", created=created, drained=drained, **fields)
 

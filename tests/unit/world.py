@@ -118,7 +118,7 @@ class GroupWorld:
                 self._change(target.name, phase=Phase.LEAVING)
             case Retire(workers=workers):
                 for ref in workers:
-                    assert self.workers[ref.name].drain is None, "two drains of one worker"
+                    assert self.workers[ref.name].drain in (None, Drain.REFUSED), "two drains of one worker"
                     self._change(ref.name, drained=Drained(state=Drain.UNDER_WAY))
             case Clear():
                 raise AssertionError("the group is there")
@@ -140,7 +140,7 @@ class GroupWorld:
 
     def _moved(self, worker: Worker) -> Worker:
         """One step of a Pod's life, and of its drain."""
-        empty = Drained(state=Drain.EMPTY, moved=self.now)
+        empty = Drained(state=Drain.EMPTY, ended=self.now)
         drains = {Drain.UNDER_WAY: empty, Drain.EMPTY: worker.drained}  # the rest ends
         phases = {
             Phase.EXPECTED: Phase.PENDING,

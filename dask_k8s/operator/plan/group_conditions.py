@@ -58,15 +58,18 @@ def _work(group: WorkerGroup, observed: ObservedGroup, choice: Choice) -> tuple[
 def _leaving(observed: ObservedGroup, choice: Choice) -> str:
     """How many leave, and how far they are; empty where nobody does."""
     marked = [worker for worker in observed.workers if worker.retiring_since]
-    count = len(marked) + len(choice.empty) + len(choice.leaving) - len(choice.back) + choice.undecided
-    if not count:
-        return ""
+    chosen = frozenset(each.ref for each in (*marked, *choice.empty, *choice.leaving)).difference(
+        each.ref for each in choice.back
+    )
+    undecided = f" {choice.undecided} more have to go, once it is known which." if choice.undecided else ""
+    if not chosen:
+        return undecided.strip().replace(" more have", " workers have")
     left = [worker.drained.left for worker in marked if worker.drained and worker.drained.left is not None]
     progress = f" {size(sum(left))} are still to be moved." if left else ""
     waiting = sum(worker.drained.waits for worker in marked if worker.drained)
     turns = f" {waiting} of them wait for their turn, since others are drained just now." if waiting else ""
     nodes = sorted({f" {worker.node_leaves}" for worker in observed.workers if worker.node_leaves and worker.here})
-    return f"{count} workers hand over their data before they go.{progress}{turns}{''.join(nodes)}"
+    return f"{len(chosen)} workers hand over their data before they go.{progress}{turns}{undecided}{''.join(nodes)}"
 
 
 def _troubles(
@@ -125,7 +128,8 @@ def _of_drain(name: str, drained: Drained, anyhow: str, now: datetime) -> Iterat
     if drained.state is Drain.REFUSED:
         yield degraded("DrainRefused", f"Worker {name} stays for now: {drained.why}{anyhow}")
     if drained.silent:
-        yield degraded("SchedulerSilent", f"Worker {name} stays until the scheduler answers: {drained.silent}{anyhow}")
+        why = drained.silent.why
+        yield degraded("SchedulerSilent", f"Worker {name} stays until the scheduler answers: {why}{anyhow}")
 
 
 def _notes(group: WorkerGroup, observed: ObservedGroup) -> Iterator[Condition]:

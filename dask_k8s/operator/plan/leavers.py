@@ -1,7 +1,8 @@
 """Who leaves when a group has too many workers, and how: nothing that joined goes before it is drained.
 
-The order: Pods of which no container runs, then those that run and never joined, then the scheduler's own order (idle
-and least data first), always within the group. While the scheduler is silent only the first are known to hold nothing.
+The order: Pods of which no container runs and no worker has joined, then those that run and never joined, then the
+scheduler's own order (idle and least data first), always within the group. While the scheduler is silent only the first
+are known to hold nothing.
 
 One that its scheduler refuses to give up, such as the holder of an actor, is in service again: it is exchanged for
 another where there is one, taken back where it is wanted again, and else it stays chosen and is tried again.
@@ -33,7 +34,8 @@ JUST_DRAINED = timedelta(seconds=2)
 """How long a drained worker surely holds nothing: no container starts again, joins and is given data within that."""
 
 GIVEN_UP_GRACE = 30
-"""Seconds for a Pod whose data nobody can take: it would try to hand it over until its grace is over."""
+"""Seconds for a Pod whose data nobody can take. It ends sooner, since its scheduler is told to forget it; where that is
+not told, it would try to hand over until its own grace is over."""
 
 
 @value
@@ -45,7 +47,8 @@ class Choice:
     empty
         No container of them runs: they hold nothing and are deleted, unless one has begun to since.
     leaving
-        They are marked, and drained before they go.
+        They are marked, and drained before they go. Who was refused while others were to stay is marked anew where none
+        is: that time counts from there.
     back
         They were marked and refused, and stay after all.
     undecided
@@ -66,12 +69,13 @@ def choose(observed: ObservedGroup, surplus: int, replicas: int, now: datetime) 
     """
     refused = _refused(observed)
     wanted = max(0, surplus + len(refused))
-    empty = _empty(observed)[:wanted]
+    empty = _empty(observed, now)[:wanted]
     running = _running(observed, replicas, now)[: wanted - len(empty)]
     gone = len(empty) + len(running)
+    anew = [worker for worker in refused if not replicas and not (worker.drained and worker.drained.final)]
     return Choice(
         empty=(*empty, *_empty_on_leaving_nodes(observed)),
-        leaving=(*running, *_on_leaving_nodes(observed)),
+        leaving=(*running, *anew, *_on_leaving_nodes(observed)),
         back=tuple(refused[: max(0, gone - surplus)]),
         undecided=max(0, surplus - gone),
     )
@@ -79,8 +83,9 @@ def choose(observed: ObservedGroup, surplus: int, replicas: int, now: datetime) 
 
 def needs_order(observed: ObservedGroup, surplus: int, replicas: int) -> bool:
     """Whether the scheduler has to be asked who may leave."""
-    candidates = [worker for worker in observed.workers if _may_be_chosen(worker, replicas)]
-    return bool(candidates) and surplus + len(_refused(observed)) > len(_empty(observed))
+    candidates = [each for each in observed.workers if _may_be_chosen(each, replicas) or _may_have_joined(each)]
+    surely_empty = sum(each.stays and each.phase is Phase.PENDING and not each.placed for each in observed.workers)
+    return bool(candidates) and surplus + len(_refused(observed)) > surely_empty
 
 
 def marks(choice: Choice, now: datetime) -> tuple[Action, ...]:
@@ -99,12 +104,12 @@ def drained(group: WorkerGroup, observed: ObservedGroup, cluster: Ref, now: date
     going, staying = list[Worker](), list[Worker]()
     for worker in marked:
         (going if may_go(worker, replicas, timeout, now) else staying).append(worker)
-    waiting = [worker for worker in staying if worker.drain is None]
     for worker in going:
-        yield Delete(target=worker.ref, grace=_grace(worker, group.worker.template.spec, now))
-    for until in sorted({deadline(worker, timeout) for worker in waiting}):
-        together = frozenset(worker.ref for worker in waiting if deadline(worker, timeout) == until)
-        yield Retire(cluster=cluster, workers=together, until=until)
+        grace = _grace(worker, group.worker.template.spec, now)
+        given_up = cluster if grace is not None and not _is_empty(worker) else None
+        yield Delete(target=worker.ref, grace=grace, given_up_by=given_up)
+    if waiting := frozenset(worker.ref for worker in staying if not _was_tried(worker)):
+        yield Retire(cluster=cluster, workers=waiting, timeout=timeout, final=not replicas)
 
 
 def _grace(worker: Worker, template: Manifest, now: datetime) -> int | None:
@@ -118,9 +123,13 @@ def _grace(worker: Worker, template: Manifest, now: datetime) -> int | None:
         "preStop" in (each.get("lifecycle") or {}) for each in container.lasting(template)
     ):
         return None
-    seconds = DRAINED_GRACE if worker.drain is Drain.EMPTY or worker.phase is Phase.ENDED else GIVEN_UP_GRACE
+    seconds = DRAINED_GRACE if _is_empty(worker) else GIVEN_UP_GRACE
     own = template.get("terminationGracePeriodSeconds")
     return min(seconds, own) if isinstance(own, int) else seconds
+
+
+def _is_empty(worker: Worker) -> bool:
+    return worker.drain is Drain.EMPTY or worker.phase is Phase.ENDED
 
 
 def _may_hold(worker: Worker, now: datetime) -> bool:
@@ -129,10 +138,10 @@ def _may_hold(worker: Worker, now: datetime) -> bool:
     match worker.drained:
         case None | Drained(state=Drain.ABSENT):
             return True
-        case Drained(state=Drain.EMPTY, moved=moved):
-            return moved is None or now - moved > JUST_DRAINED
+        case Drained(state=Drain.EMPTY, ended=ended):
+            return ended is None or now - ended > JUST_DRAINED
         case drained:
-            return bool(drained.silent)
+            return drained.silent is not None
 
 
 def may_go(worker: Worker, replicas: int, timeout: int, now: datetime) -> bool:
@@ -153,23 +162,27 @@ def may_go(worker: Worker, replicas: int, timeout: int, now: datetime) -> bool:
 def given_up_at(worker: Worker, timeout: int) -> datetime | None:
     """When a marked worker's data is given up, where nobody is to stay: not while it moves to other groups.
 
-    Nor before a drain was tried by this very process: what another one saw is not known any more. One that waits for
-    its turn, since others move data, is not tried yet.
+    Nor before a drain was tried by this very process since it was chosen, and since nobody is to stay: what another one
+    saw is not known any more, and a scheduler that is silent for a moment will answer. One that waits for its turn,
+    since others move data, is not tried yet.
     """
-    if worker.drained is None:
+    drained = worker.drained
+    if drained is None or not _was_tried(worker):
         return None
-    until, moved = deadline(worker, timeout), worker.drained.moved
-    if worker.drain is not Drain.UNDER_WAY:
-        return until
-    if moved is None:
-        return until if worker.drained.silent else None
-    return max(until, moved + max(STANDS_STILL, timedelta(seconds=timeout)))
-
-
-def deadline(worker: Worker, timeout: int) -> datetime:
-    """When the time of the tasks on a marked worker is over."""
     assert worker.retiring_since is not None
-    return worker.retiring_since + timedelta(seconds=timeout)
+    until, silent = worker.retiring_since + timedelta(seconds=timeout), drained.silent
+    if drained.state is not Drain.UNDER_WAY:
+        return until if drained.final else None
+    still = [moment for moment in (drained.moved, silent.since if silent else None) if moment is not None]
+    return max(until, max(still) + max(STANDS_STILL, timedelta(seconds=timeout))) if still else None
+
+
+def _was_tried(worker: Worker) -> bool:
+    """Whether a drain was begun since it was chosen: a refusal of before is of another time."""
+    drained, since = worker.drained, worker.retiring_since
+    if drained is None:
+        return False
+    return drained.state is not Drain.REFUSED or drained.ended is None or since is None or drained.ended >= since
 
 
 def _refused(observed: ObservedGroup) -> list[Worker]:
@@ -177,12 +190,29 @@ def _refused(observed: ObservedGroup) -> list[Worker]:
     return [
         worker
         for worker in observed.workers
-        if worker.here and worker.retiring_since and worker.drain is Drain.REFUSED and not worker.node_leaves
+        if worker.here
+        and worker.retiring_since
+        and worker.drain is Drain.REFUSED
+        and _was_tried(worker)
+        and not worker.node_leaves
     ]
 
 
-def _empty(observed: ObservedGroup) -> list[Worker]:
-    return [worker for worker in observed.workers if worker.stays and worker.phase is Phase.PENDING]
+def _empty(observed: ObservedGroup, now: datetime) -> list[Worker]:
+    """Those of which no container runs; of one that has a node the scheduler has to say so, too, or to be silent."""
+    order, silent = _usable(observed.order, now), isinstance(observed.order, Silent)
+    return [
+        worker
+        for worker in observed.workers
+        if worker.stays
+        and worker.phase is Phase.PENDING
+        and (not worker.placed or silent or (order is not None and worker.ref.name not in order))
+    ]
+
+
+def _may_have_joined(worker: Worker) -> bool:
+    """Whether a container may run of which its kubelet has not told: it starts many, or the API server is away."""
+    return worker.stays and worker.phase is Phase.PENDING and worker.placed
 
 
 def _may_be_chosen(worker: Worker, replicas: int) -> bool:
@@ -198,7 +228,8 @@ def _running(observed: ObservedGroup, replicas: int, now: datetime) -> list[Work
     if order is None:
         return list(running.values()) if replicas == 0 and isinstance(observed.order, Silent) else []
     never = [worker for name, worker in running.items() if name not in order]
-    return [*never, *(running[name] for name in order if name in running)]
+    joined = {worker.ref.name: worker for worker in observed.workers if _may_have_joined(worker)} | running
+    return [*never, *(joined[name] for name in order if name in joined)]
 
 
 def _on_leaving_nodes(observed: ObservedGroup) -> list[Worker]:

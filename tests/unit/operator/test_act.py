@@ -27,6 +27,10 @@ class NoDrains:
         """Never asked."""
         raise AssertionError
 
+    def give_up(self, cluster: Ref, pod: Ref) -> None:
+        """Nor is this."""
+        raise AssertionError
+
 
 @asynccontextmanager
 async def hands(fence: Fence) -> AsyncIterator[Hands]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import pytest
 
 from dask_k8s.kinds.value import Ref
@@ -25,7 +23,7 @@ def create(kind: str, name: str) -> Create:
 
 
 def retire(*workers: str) -> Retire:
-    return Retire(cluster=CLUSTER, workers=frozenset(map(pod, workers)), until=datetime(2026, 1, 1, tzinfo=UTC))
+    return Retire(cluster=CLUSTER, workers=frozenset(map(pod, workers)), timeout=60, final=False)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -50,10 +51,13 @@ def ref(name: str) -> Ref:
     return Ref(kind="Pod", namespace="default", name=name, uid=f"uid-of-{name}")
 
 
-def retire(*names: str, seconds: float = 30, until: datetime | None = None) -> Retire:
-    """A drain of these."""
-    until = (datetime.now(UTC) + timedelta(seconds=seconds)) if until is None else until
-    return Retire(cluster=CLUSTER, workers=frozenset(map(ref, names)), until=until)
+_timeouts = itertools.count(30)
+
+
+def retire(*names: str, timeout: int | None = None) -> Retire:
+    """A drain of these, and of nobody else with them: those whose time is the same would be drained together."""
+    timeout = next(_timeouts) if timeout is None else timeout
+    return Retire(cluster=CLUSTER, workers=frozenset(map(ref, names)), timeout=timeout, final=False)
 
 
 def state_of(talk: Talking, name: str) -> Drain | None:
@@ -62,8 +66,14 @@ def state_of(talk: Talking, name: str) -> Drain | None:
     return None if told is None else told.state
 
 
+def silence_of(talk: Talking, name: str) -> Silent | None:
+    """Since when its scheduler does not answer."""
+    told = talk.drains.of(ref(name))
+    return None if told is None else told.silent
+
+
 async def ended(talk: Talking, name: str) -> Drained:
-    """What became of it; when it was empty is left out."""
+    """What became of it; when is left out."""
     found: list[Drained] = []
 
     def over() -> bool:
@@ -74,11 +84,9 @@ async def ended(talk: Talking, name: str) -> Drained:
 
     await talk.until(over)
     told = found[0]
-    if told.state is Drain.EMPTY:
-        assert told.moved is not None
-        assert timedelta() <= datetime.now(UTC) - told.moved < timedelta(seconds=60)
-        return replace(told, moved=None)
-    return told
+    assert told.ended is not None
+    assert timedelta() <= datetime.now(UTC) - told.ended < timedelta(seconds=60)
+    return replace(told, moved=None, ended=None)
 
 
 async def test_those_who_began_it_are_woken_when_it_is_over(talk: Talking, pods: Pods) -> None:
@@ -221,16 +229,72 @@ async def test_a_refusal_is_told_until_an_attempt_gets_further(talk: Talking, po
     await talk.partner.scene("begin", count=1)
     await talk.partner.scene("scatter", count=1)
     worker, refused = ref("worker-0"), Drained(state=Drain.REFUSED, why=NOWHERE)
+    last: Drained | None = None
     for _ in range(2):
         talk.drains.begin(OTHER, retire("worker-0"))
         assert await ended(talk, "worker-0") == refused
         await talk.until(lambda: talk.drains.of(worker) is None)
-        assert talk.drains.refused(worker) == refused
+        last = talk.drains.refused(worker)
+        assert last is not None
+        assert replace(last, ended=None) == refused
     await talk.partner.scene("more", count=1, name="other")
     talk.drains.begin(OTHER, retire("worker-0"))
-    assert (state_of(talk, "worker-0"), talk.drains.refused(worker)) == (Drain.UNDER_WAY, refused)
+    assert (state_of(talk, "worker-0"), talk.drains.refused(worker)) == (Drain.UNDER_WAY, last)
     assert await ended(talk, "worker-0") == Drained(state=Drain.EMPTY)
     assert talk.drains.refused(worker) is None
+
+
+async def test_a_refusal_holds_nobody_up_who_is_chosen_anew(talk: Talking, pods: Pods) -> None:
+    """A plan says when: its time to be tried again may be long. It is told until that attempt gets further."""
+    pods("worker-0")
+    await talk.partner.scene("begin", count=1)
+    await talk.partner.scene("scatter", count=1)
+    talk.drains.begin(OTHER, retire("worker-0"))
+    await ended(talk, "worker-0")
+    refused = talk.drains.of(ref("worker-0"))
+    final = replace(retire("worker-0"), final=True)
+    talk.drains.begin(OTHER, final)
+    assert state_of(talk, "worker-0") is Drain.UNDER_WAY
+    assert talk.drains.refused(ref("worker-0")) == refused
+    assert await ended(talk, "worker-0") == Drained(state=Drain.REFUSED, why=NOWHERE, final=True)
+
+
+async def test_tasks_have_their_time_from_when_the_scheduler_is_asked(
+    talk: Talking, pods: Pods, tmp_path: Path
+) -> None:
+    """And not from when nobody could ask it."""
+    pods("worker-0", "worker-1")
+    await talk.partner.scene("begin", count=2)
+    worker = (await talk.partner.workers())["worker-0"]
+    path = tmp_path / "ran"
+    await talk.partner.scene("submit", task="work", key="key", path=str(path), seconds=3.0, worker=worker)
+    talk.way.closed = True
+    talk.drains.begin(OTHER, retire("worker-0", timeout=4))
+    await asyncio.sleep(2)
+    talk.way.closed = False
+    assert await ended(talk, "worker-0") == Drained(state=Drain.EMPTY)
+    assert await talk.partner.scene("gather") == {"key": "done"}
+    assert path.read_text() == "ran\n"
+
+
+async def test_who_is_given_up_is_forgotten_without_suspicion(talk: Talking, pods: Pods, tmp_path: Path) -> None:
+    """Its data is lost, and what ran there runs elsewhere; others of the scheduler stay."""
+    pods("worker-0", "worker-1")
+    await talk.partner.scene("begin", count=2)
+    workers = await talk.partner.workers()
+    path = tmp_path / "ran"
+    await talk.partner.scene("submit", task="work", key="key", path=str(path), seconds=3.0, worker=workers["worker-0"])
+    while not path.exists():
+        await asyncio.sleep(0.02)
+    talk.drains.begin(OTHER, retire("elsewhere"))
+    talk.drains.give_up(CLUSTER, ref("worker-0"))
+    await talk.until(lambda: talk.way.attempts > 0)
+    async with asyncio.timeout(10):
+        while "worker-0" in await talk.partner.workers():
+            await asyncio.sleep(0.02)
+    assert await talk.partner.scene("gather") == {"key": "done"}
+    assert (await talk.partner.scene("state"))["suspicious"] == 0
+    assert path.read_text() == "ran\n" * 2
 
 
 async def test_a_slow_answer_ends_no_drain(talk: Talking, pods: Pods) -> None:
@@ -251,12 +315,19 @@ async def test_a_slow_answer_ends_no_drain(talk: Talking, pods: Pods) -> None:
 
 
 async def test_a_scheduler_that_cannot_be_reached_is_told(talk: Talking, pods: Pods) -> None:
-    """The drain goes on by itself when it can."""
+    """Since when, however often it is tried; and the drain goes on by itself when it can."""
     pods("worker-0", "worker-1")
     await talk.partner.scene("begin", count=2)
     talk.way.closed = True
+    began = datetime.now(UTC)
     talk.drains.begin(OTHER, retire("worker-0"))
-    await talk.until(lambda: (told := talk.drains.of(ref("worker-0"))) is not None and told.silent == "nobody answers")
+    await talk.until(lambda: silence_of(talk, "worker-0") is not None)
+    first, attempts = silence_of(talk, "worker-0"), talk.way.attempts
+    assert first is not None
+    assert first.why == "nobody answers"
+    assert began <= first.since <= datetime.now(UTC)
+    await talk.until(lambda: talk.way.attempts > attempts + 1)
+    assert silence_of(talk, "worker-0") == first
     talk.way.closed = False
     assert await ended(talk, "worker-0") == Drained(state=Drain.EMPTY)
 
@@ -322,9 +393,8 @@ async def test_tasks_that_nobody_may_run_any_more_are_told_until_somebody_may(
     for key in ("running", *WAITING):
         path = str(tmp_path / key)
         await talk.partner.scene("submit", task="work", key=key, path=path, seconds=6.0, worker=worker, only=True)
-    together = datetime.now(UTC) + timedelta(seconds=30)
-    talk.drains.begin(KEY, retire("worker-2", until=together))  # of another group, in the same second
-    talk.drains.begin(OTHER, retire("worker-0", until=together))
+    talk.drains.begin(KEY, retire("worker-2"))  # of another group, at the same time
+    talk.drains.begin(OTHER, retire("worker-0"))
     await ended(talk, "worker-0")
     await ended(talk, "worker-2")
     assert talk.drains.stranded(OTHER) == WAITING

@@ -128,8 +128,8 @@ DEEDS: list[Action] = [
     Patch(target=pod("b"), patch={}),
     Delete(target=pod("a")),
     Delete(target=pod("b")),
-    Retire(cluster=CLUSTER, workers=frozenset(), until=NOW),
-    Retire(cluster=ELSEWHERE, workers=frozenset(), until=NOW),
+    Retire(cluster=CLUSTER, workers=frozenset(), timeout=60, final=False),
+    Retire(cluster=ELSEWHERE, workers=frozenset(), timeout=60, final=False),
 ]
 
 

@@ -16,7 +16,7 @@ from dask_k8s.errors import AnswerTooLarge, SchedulerSilent
 from dask_k8s.scheduler.connection import connect
 from dask_k8s.scheduler.drain import NOWHERE, UNMOVABLE, Outcome
 from dask_k8s.scheduler.facts import MOST, Key
-from dask_k8s.scheduler.lines import Line
+from dask_k8s.scheduler.lines import Lines
 from dask_k8s.scheduler.rpc import SchedulerRpc
 from dask_k8s.scheduler.wire import Limits
 from tests.unit.scheduler.conftest import Partner, located, process
@@ -181,8 +181,9 @@ async def test_more_tasks_than_are_listened_to_hold_nobody_up(partner: Start) ->
     """Their worker is busy until the time-out; then they run elsewhere, as few would."""
     scheduler = await partner(2)
     worker, other = await scheduler.rpc.leaving_order()
-    few = Line(lambda: connect(*located(scheduler.address), limits=Limits(elements=1_000)))
-    async with aclosing(few), asyncio.timeout(60):
+    lines = Lines(lambda: connect(*located(scheduler.address), limits=Limits(elements=1_000)))
+    few = lines.questions
+    async with lines.used(), asyncio.timeout(60):
         await scheduler.scene("load", worker=worker, count=500)
         with pytest.raises(AnswerTooLarge, match="more than 1000 elements"):
             await SchedulerRpc(few).assigned([worker])

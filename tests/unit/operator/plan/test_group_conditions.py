@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dask_k8s.diagnosis import Cause, Diagnosis
-from dask_k8s.operator.observed import Drain, Drained, Home, ObservedGroup, Phase
+from dask_k8s.operator.observed import Drain, Drained, Home, ObservedGroup, Phase, Silent
 from dask_k8s.operator.plan.worker_group import plan
 from tests.unit import given as g
 from tests.unit.given import NOW, group, later, observed, worker
@@ -34,6 +34,7 @@ TROUBLE = Diagnosis(
 )
 NO_NODE = Home(ref=g.CLUSTER, deleting=False, scheduled=False, ready=False)
 
+UNHEARD = Drained(state=Drain.UNDER_WAY, silent=Silent(since=later(-20), why="no route"))
 WAITS = Drained(state=Drain.UNDER_WAY, waits=True)
 STILL = Drained(state=Drain.UNDER_WAY, left=1 << 30, moved=later(-59))
 LEFT = {"b": 1 << 30, "c": 1 << 29, "d": None}
@@ -72,7 +73,33 @@ CONDITIONS: list[tuple[str, int, ObservedGroup, str, str, str, str]] = [
         "has a node",
     ),
     ("some hand over", 1, observed(a, retiring("b", Drain.UNDER_WAY)), "Progressing", "True", "Draining", "1 workers"),
-    ("some will", 1, observed(a, b), "Progressing", "True", "Draining", "1 workers"),
+    (
+        "some will",
+        1,
+        observed(a, b),
+        "Progressing",
+        "True",
+        "Draining",
+        "1 workers have to go, once it is known which.",
+    ),
+    (
+        "and more than those",
+        0,
+        observed(retiring("b", Drain.UNDER_WAY), a, worker("c")),
+        "Progressing",
+        "True",
+        "Draining",
+        "1 workers hand over their data before they go. 2 more have to go, once it is known which.",
+    ),
+    (
+        "one that was refused stays, and another one goes",
+        1,
+        observed(retiring("b", Drain.REFUSED), a, order=order("a")),
+        "Progressing",
+        "True",
+        "Draining",
+        "1 workers hand over",
+    ),
     ("nothing is wrong", 1, observed(a), "Degraded", "False", "AsExpected", ""),
     (
         "a Pod is in trouble",
@@ -165,7 +192,7 @@ CONDITIONS: list[tuple[str, int, ObservedGroup, str, str, str, str]] = [
     (
         "the scheduler is silent in the middle of a drain",
         1,
-        observed(a, retiring("b", drained=Drained(state=Drain.UNDER_WAY, silent="no route"))),
+        observed(a, retiring("b", drained=UNHEARD)),
         "Degraded",
         "True",
         "SchedulerSilent",
@@ -174,7 +201,7 @@ CONDITIONS: list[tuple[str, int, ObservedGroup, str, str, str, str]] = [
     (
         "and 0 are asked for: then it goes all the same, and that is said",
         0,
-        observed(retiring("b", drained=Drained(state=Drain.UNDER_WAY, silent="no route"), since=-20)),
+        observed(retiring("b", drained=UNHEARD, since=-40)),
         "Degraded",
         "True",
         "SchedulerSilent",

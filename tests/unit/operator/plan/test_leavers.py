@@ -8,19 +8,36 @@ from typing import Any
 import pytest
 
 from dask_k8s.operator.actions import Ask, Delete, Question
-from dask_k8s.operator.observed import Drain, Drained, ObservedGroup, Phase
+from dask_k8s.operator.observed import Drain, Drained, ObservedGroup, Phase, Silent
 from dask_k8s.operator.plan.worker_group import plan
 from tests.unit.given import NOW, group, group_manifest, later, observed, worker
 from tests.unit.operator.plan.words import SILENT, STALE, deeds, order, retiring
 
 a, b, c = worker("a"), worker("b"), worker("c")
 pending = worker("p", Phase.PENDING)
+placed = worker("p", Phase.PENDING, placed=True)
+REFUSED = Drained(state=Drain.REFUSED, why="It has no room.", ended=NOW)
 MOVING = Drained(state=Drain.UNDER_WAY, left=1 << 30, moved=later(-59))
 starting = worker("e", Phase.EXPECTED)
+
+
+def frozen(seconds: float) -> Drained:
+    """Nothing has come of a drain: its scheduler has not answered for so long."""
+    return Drained(state=Drain.UNDER_WAY, silent=Silent(since=later(-seconds), why="it is frozen"))
+
 
 CHOICES = [
     # what is so; how many are asked for; what there is; what is done; whether the scheduler is asked
     ("a Pod of which no container runs goes first, and nobody is asked", 1, observed(a, pending), ["delete p"], False),
+    (
+        "but one that has a node may have joined: its kubelet tells late, and the scheduler is asked",
+        1,
+        observed(a, placed),
+        [],
+        True,
+    ),
+    ("where it says no, it goes first, too", 1, observed(a, placed, order=order("a")), ["delete p"], True),
+    ("where it has joined, it is drained in its turn", 1, observed(a, placed, order=order("p", "a")), ["mark p"], True),
     ("without an order nobody else goes: the scheduler is asked", 1, observed(a, b), [], True),
     (
         "then one that runs and never joined; it is drained, for it may join yet",
@@ -47,6 +64,7 @@ CHOICES = [
     ("an order that is older than two seconds is none", 1, observed(a, b, order=order("b", "a", age=STALE)), [], True),
     ("a silent scheduler costs nobody who may have joined", 1, observed(a, b, order=SILENT), [], True),
     ("though what does not run goes", 1, observed(a, b, pending, order=SILENT), ["delete p"], True),
+    ("as far as its kubelet has told", 1, observed(a, b, placed, order=SILENT), ["delete p"], True),
     (
         "with none to stay, all are marked though the scheduler is silent: their time begins",
         0,
@@ -139,10 +157,10 @@ DRAINS = [
         False,
     ),
     (
-        "those chosen at other times have their own time",
+        "with those that were chosen before and not drained yet: each has its time from when Dask begins",
         0,
         observed(retiring("a", since=-20), retiring("b")),
-        ["retire a", "retire b"],
+        ["retire a b"],
         False,
     ),
     ("a drain under way is left alone", 1, observed(a, retiring("b", Drain.UNDER_WAY)), [], False),
@@ -158,7 +176,7 @@ DRAINS = [
     (
         "one that was empty a while ago may have been started again, unseen: it goes with its own grace",
         1,
-        observed(a, retiring("b", drained=Drained(state=Drain.EMPTY, moved=later(-2.1)))),
+        observed(a, retiring("b", drained=Drained(state=Drain.EMPTY, ended=later(-2.1)))),
         ["delete b"],
         False,
     ),
@@ -173,7 +191,7 @@ DRAINS = [
         "with none to stay it goes once its time is over",
         0,
         observed(retiring("b", Drain.REFUSED, since=-60)),
-        ["delete b within 30 s"],
+        ["delete b within 30 s and have it forgotten"],
         False,
     ),
     (
@@ -187,7 +205,7 @@ DRAINS = [
         "unless it has stopped moving for that time",
         0,
         observed(retiring("b", drained=replace(MOVING, moved=later(-60)), since=-600)),
-        ["delete b within 30 s"],
+        ["delete b within 30 s and have it forgotten"],
         False,
     ),
     ("and not before", 0, observed(retiring("b", Drain.REFUSED, since=-59)), [], False),
@@ -201,8 +219,36 @@ DRAINS = [
     (
         "and with its own grace, where its scheduler is silent: it may hand over by itself, once that answers",
         0,
-        observed(retiring("b", drained=replace(MOVING, silent="it is frozen", moved=None), since=-60)),
+        observed(retiring("b", drained=frozen(60), since=-600)),
         ["delete b"],
+        False,
+    ),
+    (
+        "once that has been so for all its time, and not for one answer that was late",
+        0,
+        observed(retiring("b", drained=frozen(59), since=-600)),
+        [],
+        False,
+    ),
+    (
+        "one that was refused while others were to stay has its time from when none is: it is chosen anew",
+        0,
+        observed(retiring("b", drained=REFUSED, since=-600)),
+        ["mark b"],
+        False,
+    ),
+    (
+        "and drained: a refusal is none any more that is older than the choice",
+        0,
+        observed(retiring("b", drained=replace(REFUSED, ended=later(-11)), since=-10)),
+        ["retire b"],
+        False,
+    ),
+    (
+        "however long ago that choice was",
+        0,
+        observed(retiring("b", drained=replace(REFUSED, ended=later(-601)), since=-600)),
+        ["retire b"],
         False,
     ),
     ("nor does one that is stuck go before", 0, observed(retiring("b", Drain.STUCK, since=-59)), [], False),
@@ -249,7 +295,7 @@ def test_leavers(_fact: str, replicas: int, there: ObservedGroup, expected: list
         (Drain.EMPTY, {}, " within 5 s"),
         (Drain.EMPTY, {"terminationGracePeriodSeconds": 600}, " within 5 s"),
         (Drain.EMPTY, {"terminationGracePeriodSeconds": 1}, " within 1 s"),
-        (Drain.REFUSED, {"terminationGracePeriodSeconds": 10}, " within 10 s"),
+        (Drain.REFUSED, {"terminationGracePeriodSeconds": 10}, " within 10 s and have it forgotten"),
         (Drain.EMPTY, {"containers": [{"name": "worker", **PRE_STOP}]}, ""),
         (Drain.EMPTY, {"initContainers": [{"name": "sidecar", "restartPolicy": "Always", **PRE_STOP}]}, ""),
         (Drain.EMPTY, {"initContainers": [{"name": "init", **PRE_STOP}]}, " within 5 s"),

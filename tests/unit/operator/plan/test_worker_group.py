@@ -102,7 +102,7 @@ def test_the_mark_says_since_when() -> None:
 def test_a_retirement_has_the_groups_time() -> None:
     """``drainTimeout`` bounds the whole of it."""
     (retire,) = plan(group(replicas=1, drainTimeout=7), observed(a, retiring("b")), NOW).actions
-    assert retire == Retire(cluster=g.CLUSTER, workers=frozenset({g.pod("b")}), until=later(-3))
+    assert retire == Retire(cluster=g.CLUSTER, workers=frozenset({g.pod("b")}), timeout=7, final=False)
 
 
 def test_a_lost_reply_keeps_its_name() -> None:

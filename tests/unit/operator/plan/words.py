@@ -27,8 +27,9 @@ def _deed(action: Action) -> str:
             if "dask.org/retiring-since" not in annotations:
                 return f"adopt {target.name}"
             return f"{'mark' if annotations['dask.org/retiring-since'] else 'keep'} {target.name}"
-        case Delete(target=target, grace=grace):
-            return f"delete {target.name}" + ("" if grace is None else f" within {grace} s")
+        case Delete(target=target, grace=grace, given_up_by=given_up):
+            within = "" if grace is None else f" within {grace} s"
+            return f"delete {target.name}{within}{' and have it forgotten' if given_up else ''}"
         case Retire(workers=workers):
             return f"retire {' '.join(sorted(each.name for each in workers))}"
         case Clear(left=left):
@@ -92,8 +93,11 @@ def told(there: ObservedGroup) -> str:
 def _state(each: Worker) -> str:
     since = "" if each.retiring_since is None else f"chosen {(NOW - each.retiring_since).total_seconds():g} s ago"
     drain = "" if each.drain is None else DRAINS[each.drain]
-    if each.drained is not None and each.drain is Drain.EMPTY and each.drained.moved != NOW:
-        assert each.drained.moved is not None
-        drain = f"was drained {(NOW - each.drained.moved).total_seconds():g} s ago"
-    node = "is on a node that goes" if each.node_leaves else ""
+    if each.drained is not None and (ended := each.drained.ended) not in (None, NOW):
+        drain = f"{drain.replace('is drained', 'was drained')} {(NOW - ended).total_seconds():g} s ago"
+    if each.drained is not None and (silent := each.drained.silent) is not None:
+        drain = f"{drain}, its scheduler silent for {(NOW - silent.since).total_seconds():g} s"
+    if each.drained is not None and each.drain is Drain.REFUSED and not each.drained.final:
+        drain = f"{drain} while others were to stay"
+    node = "is on a node that goes" if each.node_leaves else "has a node" if each.placed else ""
     return ", ".join(filter(None, [STATES.get(each.phase, ""), since, drain, node]))
