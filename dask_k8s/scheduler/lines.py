@@ -12,6 +12,12 @@ from dask_k8s.scheduler.connection import Connection
 MOVES = 4
 """Calls that move data, of one scheduler at a time: others wait. Most are over within a second."""
 
+LONG = 60.0
+"""Seconds after which others no longer wait for a call: it may never end, where a value cannot be sent."""
+
+MOST_LONG = 12
+"""Calls of one scheduler that nobody waits for; then others wait again."""
+
 Connect = Callable[[], Awaitable[Connection]]
 
 
@@ -40,7 +46,7 @@ class Line:
 
 
 class Lines:
-    """At most ``2 + MOVES`` connections to one scheduler, reused, and none while nobody uses them.
+    """At most ``2 + MOVES + MOST_LONG`` connections to one scheduler, reused, and none while nobody uses them.
 
     Parameters
     ----------
@@ -58,8 +64,10 @@ class Lines:
     def __init__(self, connect: Connect) -> None:
         self.questions = Line(connect)
         self.beside = Line(connect)
-        self._idle = [Line(connect) for _ in range(MOVES)]
+        self._connect = connect
+        self._idle = list[Line]()
         self._free = asyncio.Semaphore(MOVES)
+        self._long = 0
         self._users = 0
 
     @property
@@ -84,9 +92,35 @@ class Lines:
     @asynccontextmanager
     async def own(self) -> AsyncIterator[Line]:
         """One that nobody else uses meanwhile, as soon as there is one: the one that was used last is open still."""
-        async with self._free:
-            line = self._idle.pop()
+        async with self._place():
+            line = self._idle.pop() if self._idle else Line(self._connect)
             try:
                 yield line
             finally:
                 self._idle.append(line)
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """Held for a while; who needs it for longer leaves it to others, unless too many have done so."""
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle
+        await self._free.acquire()
+        held = True
+
+        def leave() -> None:
+            nonlocal held, timer
+            if self._long < MOST_LONG:
+                held, self._long = False, self._long + 1
+                self._free.release()
+            else:
+                timer = loop.call_later(LONG, leave)
+
+        timer = loop.call_later(LONG, leave)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            if held:
+                self._free.release()
+            else:
+                self._long -= 1

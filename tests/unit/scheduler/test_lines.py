@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import pytest
+
 from dask_k8s.scheduler.connection import Connection, connect
 from dask_k8s.scheduler.lines import Lines
 from dask_k8s.scheduler.rpc import SchedulerRpc
@@ -37,3 +39,32 @@ async def test_who_comes_while_the_last_user_leaves_keeps_what_it_opens(partner:
         await leaves
         assert [each.closed for each in opened] == [True, True, False]
     assert all(each.closed for each in opened)
+
+
+async def test_nobody_waits_for_ever_for_calls_that_never_end(partner: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at a time, until they take long; then others, but no more than so many; and all places come back."""
+    monkeypatch.setattr("dask_k8s.scheduler.lines.MOVES", 2)
+    monkeypatch.setattr("dask_k8s.scheduler.lines.LONG", 0.2)
+    monkeypatch.setattr("dask_k8s.scheduler.lines.MOST_LONG", 3)
+    scheduler = await partner(0)
+    lines, begun, end = Lines(lambda: connect(*located(scheduler.address))), list[int](), asyncio.Event()
+
+    async def never_ends(number: int) -> None:
+        async with lines.own() as line:
+            await SchedulerRpc(line).identity()
+            begun.append(number)
+            await end.wait()
+
+    async with lines.used(), asyncio.timeout(30), asyncio.TaskGroup() as group:
+        for number in range(7):
+            group.create_task(never_ends(number))
+        while len(begun) < 5:
+            await asyncio.sleep(0.01)
+        assert begun[:2] == [0, 1]
+        await asyncio.sleep(0.5)
+        assert (len(begun), lines.busy) == (5, True)
+        end.set()
+    assert len(begun) == 7
+    async with lines.own(), lines.own():
+        assert lines.busy
+    assert not lines.busy
