@@ -9,6 +9,7 @@ from typing import Any
 from distributed import Client
 
 from dask_k8s import KubeCluster, make_cluster_spec
+from dask_k8s.operator.plan.leavers import GIVEN_UP_GRACE
 from tests.node.conftest import Json, Kubectl
 from tests.node.test_groups import workers
 from tests.node.test_kubecluster import make
@@ -122,12 +123,17 @@ def test_what_runs_is_waited_for_and_runs_once(kubectl: Kubectl, deployed: None)
 
 
 def test_the_last_holder_stays_until_its_time_is_over(kubectl: Kubectl, deployed: None) -> None:
-    """With none to stay its data has nowhere to go: that is told, until ``drainTimeout`` decides."""
+    """With none to stay its data has nowhere to go: that is told, until ``drainTimeout`` decides.
+
+    Then its scheduler forgets it, so that what runs there is not blamed, and it ends before it would be killed.
+    """
     spec = make_cluster_spec(name="last", n_workers=1)
     spec["spec"]["worker"]["drainTimeout"] = 25
     with make(kubectl, "deployed", custom_cluster_spec=spec) as cluster, Client(cluster) as client:
         until_only(kubectl, client, 1)
         kept = client.scatter(NUMBERS)
+        cut = client.submit(time.sleep, 600)
+        kubectl.until(lambda: any(client.processing().values()), "a task that runs")
         cluster.scale(0)
         refused = kubectl.until(
             lambda: (found := degraded(kubectl, cluster)).get("reason") == "DrainRefused" and found, "the condition"
@@ -135,6 +141,11 @@ def test_the_last_holder_stays_until_its_time_is_over(kubectl: Kubectl, deployed
         assert "No other worker is running that could take its data." in refused["message"]
         assert client.gather(kept) == NUMBERS
         kubectl.until(lambda: not workers(client), "its end")
+        forgotten = time.monotonic()
+        kubectl.until(lambda: not kubectl.json("get", "pods", "-l", "dask.org/component=worker")["items"], "its Pod's")
+        assert time.monotonic() - forgotten < GIVEN_UP_GRACE - 5, "it was killed"
+        assert suspicious(client) == 0
+        assert cut.status == "pending"
 
 
 def test_the_last_holder_leaves_as_soon_as_there_is_room(kubectl: Kubectl, deployed: None) -> None:
