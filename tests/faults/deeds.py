@@ -52,6 +52,7 @@ class Deeds:
             self.add_group: 2,
             self.delete_group: 1,
             self.edit: 3,
+            self.edit_group: 3,
             self.kill_pod: 6,
             self.lose_node: 1,
             self.node_is_to_go: 1,
@@ -115,6 +116,17 @@ class Deeds:
         self._number += 1
         labels = {"metadata": {"labels": {"edited": str(self._number)}}}
         await self._patch(DASK_CLUSTER, self._random.choice(self._clusters()), labels)
+
+    async def edit_group(self) -> None:
+        """Another template, for Pods that are made from then on, and another time for drains that begin then."""
+        if groups := self._checker.all_groups():
+            group = self._random.choice(groups)
+            self._number += 1
+            spec = group["spec"]["worker"]["spec"]
+            first, *others = spec["containers"]
+            edited = {**first, "env": [{"name": "EDITED", "value": str(self._number)}]}
+            worker = {"spec": {**spec, "containers": [edited, *others]}, "drainTimeout": self._random.randint(1, 60)}
+            await self._patch(DASK_WORKER_GROUP, group, {"spec": {"worker": worker}})
 
     async def kill_pod(self) -> None:
         """As with ``kubectl delete --force``, or with a grace."""

@@ -47,7 +47,11 @@ async def takeovers(own: Credentials, folder: Path, count: int, seed: int) -> Js
             places[name] = await stack.enter_async_context(candidate(own, folder, name, arguments, {}))
             places[name].faults.passed = referee.of(name)
         match = Match(client, namespace, places, referee, random.Random(seed))
-        return {"seed": seed, **await match.play(count)}
+        try:
+            return {"seed": seed, **await match.play(count)}
+        except BaseException as error:
+            error.add_note(f"seed {seed}")
+            raise
 
 
 class Match:
