@@ -40,8 +40,9 @@ class Credentials:
     ----------
     server
         Its address, without a slash at the end.
-    ssl
-        None for plain HTTP. It is renewed in place where client certificates change.
+    tls
+        None for plain HTTP; asked for each request, since client certificates end. After a change it is another one, so
+        that no connection is used again that was made with the old one: the server looks at its certificate each time.
     headers
         What each request has to carry now; asked for each request, since tokens end.
     refresh
@@ -57,7 +58,7 @@ class Credentials:
     """
 
     server: str
-    ssl: ssl.SSLContext | None
+    tls: Callable[[], ssl.SSLContext | None]
     headers: Callable[[], Awaitable[Mapping[str, str]]]
     refresh: Callable[[], Awaitable[None]]
     namespace: str | None
@@ -164,6 +165,7 @@ class Login:
         self._source = source
         self._answer: Answer | None = None
         self._tls: ssl.SSLContext | None = None
+        self._files: tuple[bytes, ...] | None = None
         self._lock = asyncio.Lock()
         self._at = -_NOT_AGAIN_WITHIN
 
@@ -172,7 +174,7 @@ class Login:
         answer = self._latest()
         return Credentials(
             server=answer.server,
-            ssl=self._tls,
+            tls=self.tls,
             headers=self.headers,
             refresh=self.refresh,
             namespace=answer.namespace,
@@ -180,6 +182,10 @@ class Login:
             server_hostname=answer.server_hostname,
             in_cluster=in_cluster,
         )
+
+    def tls(self) -> ssl.SSLContext | None:
+        """The context with the latest certificate, the same one until that changes."""
+        return self._tls
 
     async def headers(self) -> Mapping[str, str]:
         """The header that says who asks; empty where a certificate does."""
@@ -194,8 +200,9 @@ class Login:
             if time.monotonic() - self._at < _NOT_AGAIN_WITHIN:
                 return
             try:
-                self._answer = await self._source.log_in()
-                self._renew_tls(self._answer)
+                answer = await self._source.log_in()
+                self._renew_tls(answer)
+                self._answer = answer
             except Exception as problem:
                 # A kubeconfig is a user's file and its plug-ins are programs. Whatever they do wrong, asserts and
                 # missing keys inside the library included, means that there is no log-in, and is told as it came.
@@ -214,18 +221,30 @@ class Login:
         return self._answer
 
     def _renew_tls(self, answer: Answer) -> None:
-        """Into the context that connections are already made with: new ones then take the new certificate."""
+        """Only where a file has changed, since with another context each connection is made anew."""
         if not answer.server.startswith("https"):
             return
-        if self._tls is None:
-            self._tls = ssl.create_default_context(cafile=answer.authority)
-            # Authorities made by hand or by old tools lack extensions that Python 3.13 asks for and kubectl does not.
-            self._tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        if not answer.verify:
-            self._tls.check_hostname = False
-            self._tls.verify_mode = ssl.CERT_NONE
-        if answer.certificate is not None:
-            self._tls.load_cert_chain(*answer.certificate)
+        files = _contents(answer)
+        if files != self._files:
+            self._tls, self._files = _context(answer), files
+
+
+def _contents(answer: Answer) -> tuple[bytes, ...]:
+    """What the files of a log-in hold: a certificate is often replaced under its own name."""
+    paths = (answer.authority, *(answer.certificate or ()))
+    return tuple(Path(path).read_bytes() if path else b"" for path in paths)
+
+
+def _context(answer: Answer) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=answer.authority)
+    # Authorities made by hand or by old tools lack extensions that Python 3.13 asks for and kubectl does not.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if not answer.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if answer.certificate is not None:
+        context.load_cert_chain(*answer.certificate)
+    return context
 
 
 class Kubeconfig:

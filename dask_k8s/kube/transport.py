@@ -84,9 +84,7 @@ class Transport:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0, ssl=self.credentials.ssl or True, socket_factory=self._sockets.make
-            ),
+            connector=aiohttp.TCPConnector(limit=0, socket_factory=self._sockets.make),
             middlewares=(self.counts,),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": self._user_agent, "Accept": "application/json"},
@@ -177,6 +175,7 @@ class Transport:
                     protocols=protocols,
                     autoping=False,
                     timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_WITHIN),
+                    ssl=self.credentials.tls() or True,
                     proxy=self.credentials.proxy,
                     server_hostname=self.credentials.server_hostname,
                 )
@@ -189,7 +188,7 @@ class Transport:
             return await self._authorized(shake_hands)
 
     async def _authorized(self, send: Callable[[Headers], Awaitable[T]]) -> T:
-        """Logs in again after a 401, once: tokens end, and only the server knows when."""
+        """Logs in again after a 401, once: tokens and certificates end, and only the server knows when."""
         try:
             return await send(await self.credentials.headers())
         except Forbidden as refusal:
@@ -208,6 +207,7 @@ class Transport:
             headers={"Content-Type": request.content_type, **headers} if request.body is not None else headers,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_WITHIN, sock_read=sock_read),
             allow_redirects=False,
+            ssl=self.credentials.tls() or True,
             proxy=self.credentials.proxy,
             server_hostname=self.credentials.server_hostname,
         )

@@ -105,7 +105,7 @@ class Faults:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(limit=0, ssl=self._upstream.ssl or True, socket_factory=self._sockets.make)
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._upstream.tls() or True, socket_factory=self._sockets.make)
         self._session = aiohttp.ClientSession(connector=connector)
         app = web.Application(client_max_size=2**24)
         app.router.add_route("*", "/{path:.*}", self._answer)
@@ -134,7 +134,7 @@ class Faults:
         """For a client on the far side; the proxy logs in as the upstream's own user."""
         return Credentials(
             server=self.server,
-            ssl=None,
+            tls=lambda: None,
             headers=self._headers,
             refresh=self._refresh,
             namespace=None,

@@ -52,7 +52,7 @@ async def allowed(apiserver: ApiServer, spec: Manifest) -> bool:
     url = f"{own.server}/apis/authorization.k8s.io/v1/subjectaccessreviews"
     body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
     async with aiohttp.ClientSession(raise_for_status=True) as session:
-        answer = await session.post(url, json=body, headers=await own.headers(), ssl=own.ssl or True)
+        answer = await session.post(url, json=body, headers=await own.headers(), ssl=own.tls() or True)
         return bool((await answer.json())["status"]["allowed"])
 
 
@@ -68,7 +68,7 @@ async def token_of(apiserver: ApiServer, namespace: str) -> str:
     url = f"{own.server}/api/v1/namespaces/{namespace}/serviceaccounts/default/token"
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     async with aiohttp.ClientSession(raise_for_status=True) as session:
-        answer = await session.post(url, json=body, headers=await own.headers(), ssl=own.ssl or True)
+        answer = await session.post(url, json=body, headers=await own.headers(), ssl=own.tls() or True)
         return str((await answer.json())["status"]["token"])
 
 

@@ -74,7 +74,7 @@ async def test_a_context_says_where_who_and_in_which_namespace(tmp_path: Path) -
     """The current one, or the one that is named."""
     path = kubeconfig(tmp_path)
     found = await credentials.load(kubeconfig=path)
-    assert (found.server, found.namespace, found.ssl, found.in_cluster) == ("http://one:1", "mine", None, False)
+    assert (found.server, found.namespace, found.tls(), found.in_cluster) == ("http://one:1", "mine", None, False)
     assert await found.headers() == {"Authorization": "Bearer secret"}
 
     other = await credentials.load(kubeconfig=path, context="two")
@@ -102,8 +102,9 @@ async def test_a_pod_has_its_service_account(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(credentials, "SERVICE_ACCOUNT_FOLDER", account)
     found = await credentials.from_service_account(account)
     assert (found.server, found.namespace, found.in_cluster) == ("https://10.96.0.1:443", "mine", True)
-    assert found.ssl is not None
-    assert found.ssl.verify_mode is ssl.CERT_REQUIRED
+    tls = found.tls()
+    assert tls is not None
+    assert tls.verify_mode is ssl.CERT_REQUIRED
     assert await found.headers() == {"Authorization": "Bearer first"}
 
     assert (await credentials.load()).in_cluster
@@ -206,8 +207,9 @@ async def test_tls_and_proxy_of_a_cluster(tmp_path: Path, monkeypatch: pytest.Mo
     path = kubeconfig(tmp_path, cluster=way)
     monkeypatch.setenv("HTTPS_PROXY", "http://environment")
     found = await credentials.load(kubeconfig=path)
-    assert found.ssl is not None
-    assert found.ssl.verify_mode is ssl.CERT_NONE
+    tls = found.tls()
+    assert tls is not None
+    assert tls.verify_mode is ssl.CERT_NONE
     assert (found.server_hostname, found.proxy) == ("other", "http://p")
 
 

@@ -85,7 +85,7 @@ async def kubelet(pods: Mapping[str, Pod]) -> AsyncIterator[Client]:
     host, port = runner.addresses[0]
     credentials = Credentials(
         server=f"http://{host}:{port}",
-        ssl=None,
+        tls=lambda: None,
         headers=nobody_headers,
         refresh=nobody_refreshes,
         namespace=None,

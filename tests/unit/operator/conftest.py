@@ -112,7 +112,7 @@ def client_of(server: str) -> Client:
     """A client without a log-in."""
     credentials = Credentials(
         server=server,
-        ssl=None,
+        tls=lambda: None,
         headers=no_headers,
         refresh=no_refresh,
         namespace=None,

@@ -21,7 +21,7 @@ async def no_refresh() -> None: ...
 def log_in(*, namespace: str | None, in_cluster: bool) -> Credentials:
     return Credentials(
         server="https://api.example",
-        ssl=None,
+        tls=lambda: None,
         headers=no_headers,
         refresh=no_refresh,
         namespace=namespace,
