@@ -7,6 +7,7 @@ models come with it, 66 MB and half a second of a processor. A Pod, whose log-in
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import ssl
 import time
@@ -20,6 +21,8 @@ from urllib.parse import urlsplit
 from dask_k8s.errors import NoCredentials
 from dask_k8s.kinds.value import value
 
+logger = logging.getLogger(__name__)
+
 SERVICE_ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 RENEW_AHEAD = 60.0
 """Seconds before its end that a token is renewed, so that no request takes one that ends on its way."""
@@ -28,6 +31,8 @@ TOKEN_FILE_IS_READ_AGAIN = timedelta(minutes=1)
 """As often as client-go does it: the kubelet writes a new token when four fifths of an hour are over."""
 
 _NOT_AGAIN_WITHIN = 1.0
+"""Seconds after a log-in in which its answer is everybody's, also where it failed: a plug-in may take long for that."""
+
 _NOT_AHEAD_AGAIN_WITHIN = 10.0
 """Seconds between two log-ins that nobody was refused for: some plug-ins hand out a token to its very end."""
 
@@ -168,6 +173,8 @@ class Login:
         self._files: tuple[bytes, ...] | None = None
         self._lock = asyncio.Lock()
         self._at = -_NOT_AGAIN_WITHIN
+        self._ahead_at = -_NOT_AHEAD_AGAIN_WITHIN
+        self._failure = ""
 
     def credentials(self, *, in_cluster: bool) -> Credentials:
         """What a client works with, after the first log-in."""
@@ -189,29 +196,45 @@ class Login:
 
     async def headers(self) -> Mapping[str, str]:
         """The header that says who asks; empty where a certificate does."""
-        if self._ends_soon(self._latest().expires):
-            await self.refresh()
+        if self._ends_soon(self._latest().expires) and not self._lock.locked():
+            await self._renew_ahead()
         authorization = self._latest().authorization
         return {"Authorization": authorization} if authorization else {}
 
     async def refresh(self) -> None:
         """Logs in again. Many callers at once, as when a token ends under 64 requests, make one log-in."""
         async with self._lock:
-            if time.monotonic() - self._at < _NOT_AGAIN_WITHIN:
-                return
-            try:
-                answer = await self._source.log_in()
-                self._renew_tls(answer)
-                self._answer = answer
-            except Exception as problem:
-                # A kubeconfig is a user's file and its plug-ins are programs. Whatever they do wrong, asserts and
-                # missing keys inside the library included, means that there is no log-in, and is told as it came.
-                what = str(problem) or type(problem).__name__
-                raise NoCredentials(f"{self._source} gives no log-in: {what}") from problem
-            self._at = time.monotonic()
+            if time.monotonic() - self._at >= _NOT_AGAIN_WITHIN:
+                await self._log_in()
+            elif self._failure:
+                raise NoCredentials(self._failure)
+
+    async def _renew_ahead(self) -> None:
+        """What is there is kept while nothing newer comes: it may hold for long, and the server says when it does not.
+
+        One request waits for it, and no other: a plug-in may take longer than a Lease has.
+        """
+        level = logging.DEBUG if self._failure else logging.WARNING
+        self._ahead_at = time.monotonic()
+        try:
+            await self.refresh()
+        except NoCredentials as problem:
+            logger.log(level, "The log-in could not be renewed ahead of its end: %s", problem)
+
+    async def _log_in(self) -> None:
+        try:
+            answer = await self._source.log_in()
+            self._renew_tls(answer)
+        except Exception as problem:
+            # A kubeconfig is a user's file and its plug-ins are programs. Whatever they do wrong, asserts and
+            # missing keys inside the library included, means that there is no log-in, and is told as it came.
+            what = str(problem) or type(problem).__name__
+            self._at, self._failure = time.monotonic(), f"{self._source} gives no log-in: {what}"
+            raise NoCredentials(self._failure) from problem
+        self._at, self._failure, self._answer = time.monotonic(), "", answer
 
     def _ends_soon(self, expires: datetime | None) -> bool:
-        if expires is None or time.monotonic() - self._at < _NOT_AHEAD_AGAIN_WITHIN:
+        if expires is None or time.monotonic() - max(self._at, self._ahead_at) < _NOT_AHEAD_AGAIN_WITHIN:
             return False
         return (expires - datetime.now(UTC)).total_seconds() < RENEW_AHEAD
 

@@ -16,6 +16,7 @@ OF_THE_PROCESS = {
     "The operator ends by a bug of its own",
     "Schedulers are reached through port-forwards: this process stands outside the cluster network",
     "%s %s: the API server warns: %s",
+    "The log-in could not be renewed ahead of its end: %s",
     "%s",
 }
 """Lines that are about no object."""

@@ -246,15 +246,24 @@ async def test_a_plug_in_that_fails_is_told_with_its_words(tmp_path: Path) -> No
 
 
 class Source:
-    """Log-ins whose tokens are numbered."""
+    """Log-ins whose tokens are numbered; they fail, or come to no end, while a test says so."""
 
     def __init__(self, lasts: timedelta | None) -> None:
         self.times = 0
         self.lasts = lasts
+        self.fails = False
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
+
+    def __str__(self) -> str:
+        return "The source"
 
     async def log_in(self) -> Answer:
-        await asyncio.sleep(0)
         self.times += 1
+        await asyncio.sleep(0)
+        await self.goes_on.wait()
+        if self.fails:
+            raise OSError("broken")
         return Answer(
             server="http://server",
             authority=None,
@@ -271,6 +280,7 @@ class Source:
 def later(login: Login) -> None:
     """As if the latest log-in had been some seconds ago."""
     login._at -= 15
+    login._ahead_at -= 15
 
 
 async def test_many_who_were_refused_log_in_once() -> None:
@@ -295,6 +305,67 @@ async def test_a_token_is_renewed_before_it_ends() -> None:
     later(login)
     assert await login.headers() == {"Authorization": "Bearer 2"}
     assert await login.headers() == {"Authorization": "Bearer 2"}
+
+
+async def ending() -> tuple[Login, Source]:
+    """A log-in whose token has less than a minute left, and is due to be renewed."""
+    source = Source(lasts=timedelta(seconds=credentials.RENEW_AHEAD / 2))
+    login = Login(source)
+    await login.refresh()
+    later(login)
+    return login, source
+
+
+async def test_a_token_that_cannot_be_renewed_yet_is_kept(caplog: pytest.LogCaptureFixture) -> None:
+    """It still holds. The first failure of a row is told, and there is a pause after each."""
+    login, source = await ending()
+    source.fails = True
+    for times in (2, 3):
+        for _ in range(3):
+            assert await login.headers() == {"Authorization": "Bearer 1"}
+        assert source.times == times
+        later(login)
+    told = "The log-in could not be renewed ahead of its end: The source gives no log-in: broken"
+    assert [(each.levelname, each.getMessage()) for each in caplog.records] == [("WARNING", told)]
+    source.fails = False
+    assert await login.headers() == {"Authorization": "Bearer 4"}
+
+
+async def test_a_pods_token_that_cannot_be_read_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows how long it lasts; the server does, and its refusal is told with what is wrong."""
+    account = service_account(tmp_path, monkeypatch)
+    monkeypatch.setattr(credentials, "TOKEN_FILE_IS_READ_AGAIN", timedelta(0))
+    login = Login(credentials.ServiceAccount(account))
+    await login.refresh()
+    (account / "token").unlink()
+    later(login)
+    assert await login.headers() == {"Authorization": "Bearer first"}
+    with pytest.raises(NoCredentials, match="No such file"):
+        await login.refresh()
+
+
+async def test_many_who_were_refused_fail_by_one_log_in() -> None:
+    """A plug-in that fails may take seconds for it: it is not run once for each of 64 requests."""
+    login, source = await ending()
+    source.fails = True
+    results = await asyncio.gather(*(login.refresh() for _ in range(64)), return_exceptions=True)
+    assert {(type(each), str(each)) for each in results} == {(NoCredentials, "The source gives no log-in: broken")}
+    assert source.times == 2
+
+
+async def test_one_request_alone_waits_for_a_renewal_ahead_of_time() -> None:
+    """And where that one is given up, the next does not take its place at once."""
+    login, source = await ending()
+    source.goes_on.clear()
+    waits = asyncio.ensure_future(login.headers())
+    await asyncio.sleep(0)
+    assert source.times == 2
+    for _ in range(2):
+        async with asyncio.timeout(10):
+            assert await login.headers() == {"Authorization": "Bearer 1"}
+        waits.cancel()
+        await asyncio.wait([waits])
+    assert source.times == 2
 
 
 async def test_nobody_is_told_who_has_not_logged_in() -> None:
