@@ -157,7 +157,7 @@ async def _probes(operator: Operator, port: int | None) -> AsyncIterator[None]:
         return [informer for cache in operator.caches.all() for informer in cache.informers()]
 
     def dead() -> Iterator[str]:
-        return probes.why_dead(informers(), operator.loop.under_way, time.monotonic())
+        return probes.why_dead(informers(), operator.loop.progress, time.monotonic())
 
     metrics = Metrics(operator.insight)
     async with probes.answered(

@@ -58,7 +58,9 @@ class Loop:
     Attributes
     ----------
     under_way
-        The passes that run now, with the moments of the monotonic clock at which they began or last got further.
+        The passes that run now, with the moments of the monotonic clock at which they began.
+    progress
+        The same with the moments at which they last got further.
     passes
         How many have begun.
     results
@@ -72,6 +74,7 @@ class Loop:
         self._reconcile = reconcile
         self._workers = workers
         self.under_way: dict[Key, float] = {}
+        self.progress: dict[Key, float] = {}
         self.passes = 0
         self.results: Counter[tuple[str, ...]] = Counter()
         self.durations: defaultdict[str, Histogram] = defaultdict(Histogram)
@@ -84,8 +87,8 @@ class Loop:
 
     def progressed(self, key: Key) -> None:
         """A call of its pass has ended: a pass of hundreds of them may take minutes, and does not hang."""
-        if key in self.under_way:
-            self.under_way[key] = time.monotonic()
+        if key in self.progress:
+            self.progress[key] = time.monotonic()
 
     async def close(self, within: float) -> bool:
         """Begin no pass any more, and wait so many seconds at most for those under way; whether all have ended."""
@@ -114,12 +117,12 @@ class Loop:
 
     async def _work(self, key: Key) -> None:
         lane.set(Lane(key.namespace, key))
-        began = self.under_way[key] = time.monotonic()
+        began = self.under_way[key] = self.progress[key] = time.monotonic()
         try:
             await self._pass(key)
         finally:
             self._queue.done(key)
-            del self.under_way[key]
+            del self.under_way[key], self.progress[key]
             self.durations[key.kind].observe(time.monotonic() - began)
 
     async def _pass(self, key: Key) -> None:

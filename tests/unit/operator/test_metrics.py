@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+import time
 from collections.abc import Callable
 
 import pytest
@@ -166,6 +167,14 @@ async def test_what_is_done_is_counted(done: Callable[[Insight], asyncio.Future[
     await done(insight)
     found = samples(insight)
     assert {key: found[key] for key in expected} == expected
+
+
+async def test_a_pass_that_gets_further_is_as_old_as_it_is() -> None:
+    """One of hundreds of calls takes minutes; each of them shows that it does not hang, and ends nothing."""
+    insight = operator().insight
+    insight.loop.under_way[KEY] = time.monotonic() - 300
+    insight.loop.progressed(KEY)
+    assert samples(insight)[of("workqueue_longest_running_seconds")] >= 300
 
 
 async def test_caches_are_told_by_kind_and_namespace() -> None:

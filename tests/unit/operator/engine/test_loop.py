@@ -147,6 +147,30 @@ def test_a_loop_that_is_closed_waits_no_longer_than_it_may() -> None:
     virtual_time.run(main())
 
 
+async def test_a_pass_that_gets_further_is_still_the_one_that_began() -> None:
+    """When it began and when it last got further are two moments; what is not under way has neither."""
+    queue, seen = Queue(), asyncio.Event()
+
+    async def reconcile(_: Key) -> None:
+        began = loop.under_way[A]
+        assert loop.progress[A] == began
+        loop.progressed(A)
+        assert loop.under_way[A] == began < loop.progress[A]
+        seen.set()
+
+    loop = Loop(queue, reconcile)
+    queue.add(A)
+    running = asyncio.ensure_future(loop.run())
+    async with asyncio.timeout(10):
+        await seen.wait()
+    while loop.under_way:
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait([running])
+    loop.progressed(A)
+    assert loop.progress == {}
+
+
 def test_keys_go_side_by_side_and_one_key_never_twice() -> None:
     """As many as there are workers; a slow pass keeps only its own key waiting."""
 
