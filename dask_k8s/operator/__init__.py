@@ -140,7 +140,6 @@ class Operator:
             drains=self._drains,
             recorder=self._recorder,
             fence=election.fence,
-            serving=self.serving,
         )
         self._group = asyncio.TaskGroup()
         self._task: asyncio.Task[None] | None = None

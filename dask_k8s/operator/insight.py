@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -34,7 +33,6 @@ class Insight:
     drains: Drains
     recorder: Recorder
     fence: Fence
-    serving: asyncio.Event
 
     def answers(self) -> Mapping[tuple[str, ...], int]:
         """What the API server was asked, by verb and code; the Lease may have a client of its own."""

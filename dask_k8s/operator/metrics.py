@@ -112,6 +112,11 @@ def _longest_pass(insight: Insight) -> float:
     return now - min(insight.loop.under_way.values(), default=now)
 
 
+def _served(insight: Insight) -> Numbers:
+    """Each namespace begins by itself: one that cannot be listed keeps no other one waiting."""
+    return {(each or "",): float(insight.queue.is_open(each)) for each in insight.caches.namespaces}
+
+
 def _objects(insight: Insight) -> Numbers:
     found: Counter[Labels] = Counter()
     for informer in insight.informers():
@@ -144,8 +149,9 @@ METRICS: tuple[Number | Duration, ...] = (
     Number(
         name="serving",
         type=Type.GAUGE,
-        help="Whether it holds the Lease and has seen all that its predecessor wrote",
-        read=lambda insight: _only(insight.serving.is_set()),
+        help="Whether it holds the Lease and has seen all that its predecessor wrote in this namespace",
+        labels=("namespace",),
+        read=_served,
     ),
     Number(
         name="workqueue_depth",

@@ -92,7 +92,7 @@ async def test_metrics_are_answered_beside_the_probes(apiserver: ApiServer, clie
 
         async def serves() -> bool:
             found.update(await metrics(address))
-            return found["dask_operator_serving",] == 1
+            return found["dask_operator_serving", namespace] == 1
 
         await eventually(lambda: is_ready(address))
         await eventually(serves)

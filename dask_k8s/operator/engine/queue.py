@@ -91,9 +91,13 @@ class Queue:
         """Take the keys of a namespace in again, None standing for all; whoever opens it adds all that there is."""
         self._open.add(namespace)
 
+    def is_open(self, namespace: str | None) -> bool:
+        """Whether keys of a namespace are taken in."""
+        return None in self._open or namespace in self._open
+
     def add(self, key: Key) -> None:
         """The key is due now."""
-        if key in self._dirty or not self._takes(key):
+        if key in self._dirty or not self.is_open(key.namespace):
             return
         self._dirty.add(key)
         self.adds += 1
@@ -102,7 +106,7 @@ class Queue:
 
     def add_after(self, key: Key, delay: float) -> None:
         """The key is due in so many seconds, or earlier where it was put off for less."""
-        if delay <= 0 or not self._takes(key):
+        if delay <= 0 or not self.is_open(key.namespace):
             self.add(key)
             return
         due = self._clock() + delay
@@ -162,9 +166,6 @@ class Queue:
             self._wake.set()
         if key in self._dirty:
             self._enqueue(key)
-
-    def _takes(self, key: Key) -> bool:
-        return None in self._open or key.namespace in self._open
 
     def _enqueue(self, key: Key) -> None:
         if self._held.get(key, float("-inf")) > (now := self._clock()):
