@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -15,20 +16,27 @@ NO_ANSWER = "<error>"
 class Counts:
     """A middleware of a session: it counts each request that is sent, one that is repeated after a log-in twice.
 
+    Parameters
+    ----------
+    server
+        Whose address may end in a path, as behind Rancher, which is none of the request's own.
+
     Attributes
     ----------
     answers
         By the verb, as Roles have it, and the code.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, server: str) -> None:
+        self._prefix = urlsplit(server).path
         self.answers: Counter[tuple[str, ...]] = Counter()
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """Pass the request on."""
-        verb = calls.of(request.method, request.url.raw_path, watch="watch" in request.url.query).verb
+        path = request.url.raw_path.removeprefix(self._prefix)
+        verb = calls.of(request.method, path, watch="watch" in request.url.query).verb
         code = NO_ANSWER
         try:
             response = await handler(request)

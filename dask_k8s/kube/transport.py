@@ -80,7 +80,7 @@ class Transport:
         self._slots = Slots(in_flight)
         self._sockets = Sockets()
         self._session: aiohttp.ClientSession | None = None
-        self.counts = Counts()
+        self.counts = Counts(credentials.server)
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
