@@ -85,7 +85,7 @@ class Transport:
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, socket_factory=self._sockets.make),
-            middlewares=(self.counts,),
+            middlewares=(_once, self.counts),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": self._user_agent, "Accept": "application/json"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_WITHIN),
@@ -239,6 +239,19 @@ class Transport:
     def unreachable(self, request: Request, what: str) -> Unreachable:
         """The error that says what was asked, of whom, and what happened instead."""
         return Unreachable(f"{request.method} {self._url(request)}: {what}")
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keeps aiohttp from sending a PUT or a DELETE again whose connection broke: the first may have happened.
+
+    It does so for these two errors, and has no option against it.
+    """
+    try:
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as broken:
+        if request.method == "GET":
+            raise
+        raise aiohttp.ClientConnectionError(str(broken)) from broken
 
 
 def _break_off(response: aiohttp.ClientResponse) -> None:

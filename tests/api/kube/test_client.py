@@ -30,7 +30,7 @@ from dask_k8s.kinds.value import Manifest
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import CONFIG_MAP, POD, Resource
 from tests.api.conftest import ApiServer
-from tests.faults.proxy import Faults, only, says
+from tests.faults.proxy import Faults, first, only, says
 
 BARE_POD = {"containers": [{"name": "c", "image": "none"}]}
 
@@ -202,13 +202,35 @@ async def test_silence_ends_at_the_deadline(faults: Faults, through: Client) -> 
     assert time.monotonic() - began < 5
 
 
-async def test_a_lost_reply_may_have_been_a_write(faults: Faults, through: Client, namespace: str) -> None:
+WRITES: dict[str, Asked] = {
+    "POST": lambda client, ns: client.create(config_map(ns, "b")),
+    "PUT": lambda client, ns: client.replace(config_map(ns, new="1")),
+    "PATCH": lambda client, ns: client.patch(CONFIG_MAP, ns, "a", {"data": {"new": "1"}}),
+    "DELETE": lambda client, ns: client.delete(CONFIG_MAP, ns, "a"),
+}
+
+
+@pytest.mark.parametrize("method", WRITES)
+async def test_a_lost_reply_may_have_been_a_write(
+    faults: Faults, through: Client, client: Client, namespace: str, method: str
+) -> None:
     """The write happened though its reply was lost; it is not sent again behind the caller's back."""
-    faults.trouble = only(lambda request: request.method == "POST", faults.loses_reply)
-    with pytest.raises(Unreachable, match="POST"):
-        await through.create(config_map(namespace))
-    assert [request.method for request in faults.requests] == ["POST"]
-    assert await through.get(CONFIG_MAP, namespace, "a")
+    before = await client.create(config_map(namespace))
+    await through.version()  # so that there is a connection that is kept
+    faults.requests.clear()
+    faults.trouble = only(lambda request: request.method == method, faults.loses_reply)
+    with pytest.raises(Unreachable, match=method):
+        await WRITES[method](through, namespace)
+    assert [request.method for request in faults.requests] == [method]
+    after = await client.list(CONFIG_MAP, namespace, fields="metadata.name!=kube-root-ca.crt")
+    assert after["items"] != [before]
+
+
+async def test_a_lost_reply_to_a_read_is_asked_for_again(faults: Faults, through: Client) -> None:
+    """Once: a server ends the connections that it has kept for long, and nothing came of the first request."""
+    faults.trouble = first(1, faults.loses_reply)
+    assert await through.version()
+    assert [request.method for request in faults.requests] == ["GET", "GET"]
 
 
 async def test_nobody_there(apiserver: ApiServer) -> None:
