@@ -64,7 +64,8 @@ OPTIONAL: tuple[Right, ...] = (NODES, BUDGETS)
 """What it uses where it has it, and does without else."""
 
 FORWARDING = Right(group="", resource="pods/portforward", verbs=("get", "create"))
-"""What it needs beside that where it stands outside the cluster network."""
+"""What it needs beside that where it stands outside the cluster network: get, as which a WebSocket begins, and create,
+for which the API server looks as well from Kubernetes 1.35 on."""
 
 
 def rules(rights: tuple[Right, ...]) -> list[dict[str, Any]]:

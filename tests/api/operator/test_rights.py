@@ -33,7 +33,7 @@ from dask_k8s.kube.resources import (
 )
 from dask_k8s.operator import Operator, Scope
 from dask_k8s.operator.engine.election import Election
-from dask_k8s.operator.rights import BUDGETS, DEPLOYED, EMBEDDED, NODES, OPTIONAL, RIGHTS, Right, rules
+from dask_k8s.operator.rights import BUDGETS, DEPLOYED, EMBEDDED, FORWARDING, NODES, OPTIONAL, RIGHTS, Right, rules
 from dask_k8s.settings import read
 from tests.api.conftest import ApiServer
 from tests.api.install.test_rights import kubeconfig_with, token_of
@@ -44,6 +44,8 @@ from tests.unit.scheduler.conftest import Partner
 ME = "embedded-0123456789"
 RBAC = "rbac.authorization.k8s.io"
 DELETES_CLUSTERS = Right(group=names.GROUP, resource=DASK_CLUSTER.plural, verbs=("delete",))
+FORWARDS = Call(verb="get", group=FORWARDING.group, resource=FORWARDING.resource)
+"""A WebSocket begins as a GET; from Kubernetes 1.35 on the API server looks for the right to create as well."""
 ASKED_OF_ITSELF = Call(verb="create", group="authorization.k8s.io", resource="selfsubjectaccessreviews")
 """Whether it may watch what it can do without; everybody may ask that."""
 
@@ -202,6 +204,32 @@ async def test_the_shipped_cluster_role_serves_all_namespaces(
     followed = {each.path() for each in (DASK_CLUSTER, DASK_WORKER_GROUP, DASK_AUTOSCALER, POD, SERVICE, LEASE)}
     assert followed <= everywhere
     assert seen.calls <= granted(*shipped)
+    assert seen.refused == set()
+
+
+async def test_an_operator_outside_the_cluster_network_asks_for_port_forwards_beside_that(
+    world: World, apiserver: ApiServer, tmp_path: Path
+) -> None:
+    """Nobody answers at the scheduler's own address; the API server says whether there may be another way."""
+    async with (
+        account(world, apiserver, tmp_path, *RIGHTS, *DEPLOYED, FORWARDING) as (seen, faults),
+        Client(faults.credentials()) as client,
+        Operator(
+            client,
+            Scope(namespaces=(world.namespace,)),
+            Election(client, namespace=world.namespace, name=names.OPERATOR, identity="outside"),
+            inside=False,
+            max_workers=20,
+            timing=A_TENTH,
+        ),
+    ):
+        await world.make(seed_cluster())
+        await world.make(seed_autoscaler())
+        await world.workers(2)
+        (pod,) = await world.pods("scheduler")
+        await world.runs(pod, ip="192.0.2.1")
+        await comes_to_ask(world, seen, {FORWARDS})
+    assert seen.calls - granted(*RIGHTS, *DEPLOYED) == {FORWARDS}
     assert seen.refused == set()
 
 
