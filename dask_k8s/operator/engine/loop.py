@@ -39,7 +39,7 @@ class Result(StrEnum):
 
     SUCCESS = "success"
     CONFLICT = "conflict"
-    """It had read what somebody has changed since."""
+    """It had read what somebody has changed since, or wanted the name of an object that was still on its way out."""
     ERROR = "error"
     BUG = "bug"
     FENCED = "fenced"
