@@ -15,6 +15,7 @@ from dask_k8s.errors import AlreadyExists, ApiError, Conflict, LeadershipLost, M
 from dask_k8s.kinds.value import Manifest, Ref
 from dask_k8s.kube import resources
 from dask_k8s.kube.client import Client
+from dask_k8s.kube.patches import replacing
 from dask_k8s.kube.slots import Slots
 from dask_k8s.operator.actions import Action, Clear, Create, Delete, Patch, Retire
 from dask_k8s.operator.deeds import Deeds
@@ -120,8 +121,8 @@ class Hands:
 
     async def write_status(self, resource: resources.Resource, target: Ref, before: Manifest, status: Manifest) -> None:
         """A whole new status, with the version as precondition."""
-        removed = dict.fromkeys(before.keys() - status.keys())
-        patch = {"metadata": {"resourceVersion": target.version, "uid": target.uid}, "status": {**status, **removed}}
+        preconditions = {"resourceVersion": target.version, "uid": target.uid}
+        patch = {"metadata": preconditions, "status": replacing(before, status)}
         limit = self._fence.time_for_a_write()
         await self._client.patch(resource, target.namespace, target.name, patch, subresource="status", timeout=limit)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -86,6 +87,37 @@ async def test_a_runner_that_was_deleted_is_made_again(world: World, serve: Serv
         await world.runs(second)
         await world.ends(second, code=0)
         await says(world, "Successful")
+
+
+async def test_each_loss_is_counted_once(world: World, serve: Serve, faults: Faults, through: Client) -> None:
+    """What the status says of a runner goes with it: else its loss would be counted, and written, in each pass."""
+    async with serve(client=through):
+        await world.make(seed_job())
+        for _ in range(2):
+            runner = await world.runner()
+            await world.until(partial(is_known, world, runner["metadata"]["uid"]), "the runner is known")
+            await world.removed(runner)
+        assert (await world.until(lambda: lost(world, 2), "two losses")).keys() == {"early", "lost"}
+        before = status_patches(faults)
+        await asyncio.sleep(3.0)
+        assert await lost(world, 2)
+        assert status_patches(faults) - before <= 2
+        assert await world.pods("job-runner") == [], "the third one has to wait"
+
+
+async def lost(world: World, times: int) -> Json | None:
+    """What the status says of runners once so many were lost, and none is there."""
+    runner: Json = (await status_of(world)).get("runner", {})
+    return runner if runner.get("early") == times and "uid" not in runner else None
+
+
+async def is_known(world: World, uid: str) -> bool:
+    return bool((await status_of(world)).get("runner", {}).get("uid") == uid)
+
+
+def status_patches(faults: Faults) -> int:
+    """How often the operator has written the job's status."""
+    return sum(met.method == "PATCH" and met.path.endswith("/simple-job/status") for met in faults.requests)
 
 
 async def test_one_that_was_evicted_is_made_again(world: World, serve: Serve) -> None:
