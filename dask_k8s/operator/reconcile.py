@@ -64,7 +64,7 @@ class Reconciler:
 
     async def __call__(self, key: Key) -> None:
         """One pass."""
-        now = self._clock()
+        now, before = self._clock(), self._refused(key)
         decided = self._controllers.decide(key, now, draw=secrets.token_hex(8))
         if decided is None:
             self._forget(key)
@@ -74,8 +74,7 @@ class Reconciler:
         told = await self._write_status(key, decided)
         if told is None:
             return
-        self._refusals.only(key, decided.plan.actions)
-        before = self._refused(key)
+        self._refusals.only(key, decided.plan.actions, now)
         try:
             await self._hands.carry_out(key, decided.plan.actions)
         finally:
@@ -83,7 +82,7 @@ class Reconciler:
         if decided.plan.wake_at is not None:
             self._queue.add_after(key, max(SOONEST, (decided.plan.wake_at - self._clock()).total_seconds()))
         if self._refused(key) != before:
-            self._queue.add(key)  # what was refused, or no longer is, belongs into a condition
+            self._queue.add(key)  # the plan saw something else, and what is refused belongs into a condition
 
     def _refused(self, key: Key) -> set[tuple[str, str]]:
         return {(refusal.reason, refusal.message) for refusal in self._refusals.of(key)}

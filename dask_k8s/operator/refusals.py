@@ -61,11 +61,16 @@ class Refusals:
         refused = self._by_key.get(key, {}).get(deed(action))
         return refused is not None and refused.refusal.waits(self._clock())
 
-    def only(self, key: Key, actions: Iterable[Action]) -> None:
-        """Forget what nobody wants any more. Objects that are to be made are not planned while they have to wait."""
+    def only(self, key: Key, actions: Iterable[Action], now: datetime) -> None:
+        """Forget what nobody wants any more.
+
+        Objects that are to be made are not planned while they have to wait: that nobody wants one is known when its
+        time has come, by the clock of the plan, and it is not among the deeds.
+        """
         wanted = {deed(action) for action in actions}
-        for each in tuple(self._by_key.get(key, {})):
-            if each not in wanted and each[0] != "create":
+        for each, refused in tuple(self._by_key.get(key, {}).items()):
+            waits = isinstance(refused.refusal.action, Create) and refused.refusal.waits(now)
+            if each not in wanted and not waits:
                 del self._by_key[key][each]
 
     def at_generation(self, key: Key, uid: str | None, generation: int) -> None:

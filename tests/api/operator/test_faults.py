@@ -132,6 +132,28 @@ FULL = {
 }
 
 
+async def test_a_refusal_that_matters_no_more_is_not_told_for_ever(
+    world: World, serve: Serve, faults: Faults, through: Client
+) -> None:
+    """The worker that could not be made has come as an orphan, or is not asked for any more."""
+    async with serve(client=through):
+        await world.make(seed_cluster())
+        labels = (await world.workers(2))[0]["metadata"]["labels"]
+        forbids = says(403, json.dumps(FULL).encode(), times=10**6, headers={"Content-Type": "application/json"})
+        faults.trouble = only(makes_a_pod, forbids)
+        await world.scale(3)
+        await world.condition("Degraded", status="True", reason="Forbidden", group="simple-default")
+        container = {"name": "worker", "image": "dask"}
+        orphan = {"metadata": {"name": "orphan", "labels": labels}, "spec": {"containers": [container]}}
+        await world.make({"apiVersion": "v1", "kind": "Pod", **orphan})
+        await world.condition("Degraded", status="False", reason="AsExpected", group="simple-default")
+        await world.scale(4)
+        await world.condition("Degraded", status="True", reason="Forbidden", group="simple-default")
+        await world.scale(3)
+        await world.condition("Degraded", status="False", reason="AsExpected", group="simple-default")
+        assert len(await world.pods()) == 3
+
+
 async def test_an_api_server_that_was_away_is_caught_up_with(
     world: World, serve: Serve, faults: Faults, through: Client, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -120,6 +120,32 @@ def test_a_refusal_hinders_its_own_kind_until_its_time() -> None:
     assert not refusal.hinders("Service", NOW)
 
 
+POD_A, POD_B = Delete(target=pod("a")), Delete(target=pod("b"))
+
+
+@pytest.mark.parametrize(
+    ("refused", "planned", "after", "kept"),
+    [
+        (creation("w"), [], 1.9, True),
+        (creation("w"), [creation("v")], 2, True),
+        (creation("w"), [creation("w", "Service")], 2, False),
+        (creation("w"), [], 2, False),
+        (creation("w"), [], -3600, False),
+        (POD_A, [POD_A], 0, True),
+        (POD_A, [POD_B], 0, False),
+    ],
+    ids=["waits", "made now", "another kind", "not wanted", "clock set back", "wanted", "another Pod"],
+)
+def test_what_nobody_wants_any_more_is_forgotten(
+    refused: Action, planned: list[Action], after: float, kept: bool
+) -> None:
+    """A Pod that came after all, or that is not asked for now, is not missed; one that has to wait is not planned."""
+    refusals = Refusals(Clock())
+    refusals.refused(GROUP, refused, "Forbidden", "exceeded quota")
+    refusals.only(GROUP, planned, later(after))
+    assert bool(refusals.of(GROUP)) is kept
+
+
 ELSEWHERE = Ref(kind="DaskCluster", namespace="n", name="elsewhere")
 DEEDS: list[Action] = [
     creation("a"),
