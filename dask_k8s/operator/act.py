@@ -169,7 +169,7 @@ class Hands:
             await self._settle(key, manifest)
         except Unavailable as error:
             if error.status == TOO_MANY_REQUESTS:
-                self._expectations.turned_away(key, kind, name)
+                self._expectations.not_created(key, kind, name)
             else:
                 self._expectations.doubted(key, kind, name)
             raise
@@ -177,7 +177,7 @@ class Hands:
             self._expectations.doubted(key, kind, name)
             raise
         except LeadershipLost:
-            self._expectations.turned_away(key, kind, name)  # the fence is asked before a byte leaves, and not later
+            self._expectations.not_created(key, kind, name)  # the fence is asked before a byte leaves, and not later
             raise
         except ApiError:
             self._expectations.not_created(key, kind, name)
@@ -194,7 +194,7 @@ class Hands:
         try:
             there = await self._client.get(resources.of(manifest), meta["namespace"], meta["name"])
         except Missing:
-            self._expectations.not_created(key, kind, meta["name"])
+            self._expectations.taken(key, kind, meta["name"])
             raise Conflict(409, "Gone", f"{kind} {meta['name']} went away while it was looked at") from None
         except BaseException:
             self._expectations.doubted(key, kind, meta["name"])  # whose it is, nobody knows yet
@@ -204,7 +204,7 @@ class Hands:
         if ours and not going:
             self._expectations.created(key, kind, meta["name"])
             return
-        self._expectations.not_created(key, kind, meta["name"])
+        self._expectations.taken(key, kind, meta["name"])
         if going or _of_a_predecessor(there, manifest):
             raise Conflict(409, "Terminating", f"{kind} {meta['name']} is still being deleted")
         raise AlreadyExists(409, "NameTaken", _taken(there, kind))

@@ -103,16 +103,16 @@ class Expectations:
         if creation := self._creations.get(key, {}).get((kind, name)):
             creation.doubted = self._clock()
 
-    def turned_away(self, key: Key, kind: str, name: str) -> None:
-        """It was not even looked at, or did not leave; that says nothing of an earlier request for the same."""
+    def not_created(self, key: Key, kind: str, name: str) -> None:
+        """A request made nothing: it was refused, or did not leave. That says nothing of an earlier one for it."""
         creation = self._creations.get(key, {}).get((kind, name))
         if creation is not None and creation.earlier is not None:
             creation.doubted = creation.earlier
         else:
             self._drop_creation(key, kind, name)
 
-    def not_created(self, key: Key, kind: str, name: str) -> None:
-        """The API server said no."""
+    def taken(self, key: Key, kind: str, name: str) -> None:
+        """The API server was asked who has that name: it is not ours, or is going or gone."""
         self._drop_creation(key, kind, name)
 
     def deleted(self, key: Key, kind: str, uid: str) -> None:

@@ -54,6 +54,28 @@ async def test_a_lost_reply_makes_no_second_pod(world: World, serve: Serve, faul
         assert len(await world.pods()) == 8
 
 
+async def test_a_refusal_after_a_lost_reply_makes_no_second_pod(
+    world: World, serve: Serve, faults: Faults, through: Client
+) -> None:
+    """It is there, and no event tells of it: that a quota refuses it when it is asked for again says nothing else."""
+    asked = list[str]()
+
+    async def trouble(request: web.Request) -> web.StreamResponse | None:
+        asked.append((await request.json())["metadata"]["name"])
+        answers = [faults.loses_reply, says(403, json.dumps(FULL).encode())]
+        return await answers[len(asked) - 1](request) if len(asked) <= len(answers) else None
+
+    async with serve(client=through):
+        await world.make(seed_cluster())
+        await world.workers(2)
+        faults.lines, faults.trouble = without("/pods"), only(makes_a_pod, trouble)
+        await world.scale(3)
+        await world.until(lambda: tells(world, 3), "a list has found it", within=60)
+        assert len(asked) >= 2
+        assert len(set(asked)) == 1
+        assert len(await world.pods()) == 3
+
+
 async def test_whose_a_taken_name_is_can_be_asked_again(
     world: World, serve: Serve, faults: Faults, through: Client
 ) -> None:

@@ -88,30 +88,31 @@ def test_what_is_in_doubt_is_not_there_where_a_list_does_not_show_it_after_it_mu
     assert expectations.old() == ({} if gone else {("Pod", "n"): 100.0 + WRITE_LIMIT})
 
 
-def test_a_request_that_was_turned_away_says_nothing_of_an_earlier_one(
-    expectations: Expectations, clock: Clock
-) -> None:
-    """That one may have been carried out, though its answer was lost."""
+def test_a_refusal_expects_nothing(expectations: Expectations) -> None:
+    """The API server said no, or was not asked at all: it is not there."""
     expectations.creating(GROUP, "Pod", "w")
-    expectations.turned_away(GROUP, "Pod", "w")
+    expectations.not_created(GROUP, "Pod", "w")
     assert names(expectations) == []
+
+
+def test_a_refusal_says_nothing_of_an_earlier_request(expectations: Expectations, clock: Clock) -> None:
+    """That one may have been carried out, though its answer was lost: a quota refuses also what is there already."""
     expectations.creating(GROUP, "Pod", "w")
     expectations.doubted(GROUP, "Pod", "w")
     for _ in range(2):
         clock.now += 1
         expectations.creating(GROUP, "Pod", "w")
-        expectations.turned_away(GROUP, "Pod", "w")
+        expectations.not_created(GROUP, "Pod", "w")
         (creation,) = expectations.creations(GROUP, "Pod")
         assert (creation.in_doubt, creation.decided) == (True, 100.0 + WRITE_LIMIT)
-    expectations.creating(GROUP, "Pod", "w")
-    expectations.not_created(GROUP, "Pod", "w")
-    assert names(expectations) == []
 
 
-def test_a_refusal_expects_nothing(expectations: Expectations) -> None:
-    """The API server said no: it is not there."""
+def test_a_name_that_is_another_objects_is_not_waited_for(expectations: Expectations) -> None:
+    """Whoever has it, no earlier request of ours has made it, or what it made is going."""
     expectations.creating(GROUP, "Pod", "w")
-    expectations.not_created(GROUP, "Pod", "w")
+    expectations.doubted(GROUP, "Pod", "w")
+    expectations.creating(GROUP, "Pod", "w")
+    expectations.taken(GROUP, "Pod", "w")
     assert names(expectations) == []
 
 
