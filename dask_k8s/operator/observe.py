@@ -13,7 +13,6 @@ from typing import Protocol
 from dask_k8s import diagnosis, metadata, names
 from dask_k8s.kinds.autoscaler import Autoscaler, seniority
 from dask_k8s.kinds.cluster import Cluster
-from dask_k8s.kinds.fields import moment
 from dask_k8s.kinds.job import Job
 from dask_k8s.kinds.value import Manifest, Ref
 from dask_k8s.kinds.worker_group import WorkerGroup
@@ -42,7 +41,7 @@ from dask_k8s.operator.observed import (
     Unasked,
     Worker,
 )
-from dask_k8s.operator.pods import phase_of, read_worker, restarts_of, runner_of
+from dask_k8s.operator.pods import marked_at, phase_of, read_worker, restarts_of, runner_of
 from dask_k8s.operator.refusals import Refusals
 
 
@@ -83,6 +82,7 @@ class Observer:
         self._news = news
         self._drains = drains
         self._read: dict[str, tuple[Manifest, Worker]] = {}
+        self._misread: dict[str, datetime] = {}
         caches.pods.on(self._on_pod)
         self._nodes_that_go: set[str] = set()
         caches.nodes.on(self._on_node)
@@ -94,7 +94,7 @@ class Observer:
         pinned = "nodeName" in group.worker.template.spec  # others in their place would come to the same node
         return ObservedGroup(
             home=home,
-            workers=(*(self._worker(key, pod, pinned=pinned) for pod in pods), *self._expected(key, pods, now)),
+            workers=(*(self._worker(key, pod, now, pinned=pinned) for pod in pods), *self._expected(key, pods, now)),
             orphans=tuple(self._orphans(group)),
             order=Unasked() if home is None else self._order(home.ref, pods),
             stranded=self._drains.stranded(key),
@@ -192,7 +192,7 @@ class Observer:
             return ""
         return nodes.leaves(self._caches.nodes.get("", name), spec.get("tolerations") or ())
 
-    def _worker(self, key: Key, pod: Manifest, *, pinned: bool) -> Worker:
+    def _worker(self, key: Key, pod: Manifest, now: datetime, *, pinned: bool) -> Worker:
         """What its Pod says, which is read once for each version of it, and what only we know."""
         uid = pod["metadata"]["uid"]
         known = self._read.get(uid)
@@ -203,7 +203,7 @@ class Observer:
         leaving = self._expectations.leaving(key, uid)
         drained, refused = self._drains.of(worker.ref), self._drains.refused(worker.ref)
         goes = "" if pinned else self._node_leaves(pod["spec"])
-        if not (retiring or leaving or drained or refused or goes):
+        if retiring is None and not (leaving or drained or refused or goes):
             return worker
         version = worker.ref.version
         if drained is not None and drained.state is Drain.EMPTY:
@@ -213,15 +213,20 @@ class Observer:
             worker,
             ref=replace(worker.ref, version=None if leaving else version),
             phase=Phase.LEAVING if leaving else worker.phase,
-            retiring_since=None if retiring is None else moment(retiring),
+            retiring_since=None if retiring is None else self._chosen_at(uid, retiring, now),
             drained=drained,
             refused=refused,
             node_leaves=goes,
         )
 
+    def _chosen_at(self, uid: str, mark: str, now: datetime) -> datetime:
+        """A mark that does not tell counts from when it was read first: the time of its worker's tasks begins anew."""
+        return marked_at(mark, now) or self._misread.setdefault(uid, now)
+
     def _on_pod(self, old: Manifest | None, new: Manifest | None) -> None:
         if new is None and old is not None:
             self._read.pop(old["metadata"]["uid"], None)
+            self._misread.pop(old["metadata"]["uid"], None)
 
     def _on_node(self, old: Manifest | None, new: Manifest | None) -> None:
         name = (new or old or {})["metadata"]["name"]

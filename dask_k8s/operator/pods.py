@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from dask_k8s import diagnosis, names
+from dask_k8s.errors import InvalidResource
 from dask_k8s.kinds.cluster import Cluster
 from dask_k8s.kinds.fields import moment
 from dask_k8s.kinds.value import Manifest, Ref
@@ -73,6 +74,18 @@ def starts(old: Manifest | None, new: Manifest) -> bool:
 def _mark(pod: Manifest) -> str | None:
     mark: str | None = pod["metadata"]["annotations"].get(names.RETIRING_SINCE)
     return mark
+
+
+def marked_at(mark: str, now: datetime) -> datetime | None:
+    """When a mark says that a worker was chosen to leave; None where that is no time, or none that has come.
+
+    Anybody may write annotations: what one of them says must not stop the group of its Pod.
+    """
+    try:
+        told = moment(mark)
+    except InvalidResource:
+        return None
+    return told if told <= now else None
 
 
 def ended_at(pod: Manifest) -> datetime | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 
+import pytest
 import yaml
 from aiohttp import web
 
+from dask_k8s import names
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, POD
 from dask_k8s.operator.plan.leavers import DRAINED_GRACE, JUST_DRAINED
@@ -175,6 +177,23 @@ async def two_have_joined(world: World, scheduler: Partner) -> None:
     for each in workers:
         await world.runs(each)
         await scheduler.scene("more", count=1, name=each["metadata"]["name"])
+
+
+@pytest.mark.parametrize("mark", ["now", "", "9999-12-31T23:59:59Z"])
+async def test_a_mark_that_is_no_time_is_a_mark_all_the_same(
+    world: World, serve: Serve, scheduler: Partner, mark: str
+) -> None:
+    """Whoever wrote it: another worker comes, the marked one is drained before it goes, and the group goes on."""
+    async with serve():
+        await two_have_joined(world, scheduler)
+        await scheduler.scene("slow", what="retire_workers", seconds=0.0)  # which counts them
+        chosen, stays = sorted(names_of(await world.pods()))
+        annotation = {"metadata": {"annotations": {names.RETIRING_SINCE: mark}}}
+        await world.client.patch(POD, world.namespace, chosen, annotation)
+        await world.is_gone(POD, chosen)
+        assert await scheduler.scene("calls", what="retire_workers") == 2, "moved, and removed"
+        assert stays in names_of(await world.workers(2))
+        await world.condition("Degraded", status="False", reason="AsExpected", group="simple-default")
 
 
 async def test_a_drained_worker_that_was_started_again_unseen_is_drained_once_more(

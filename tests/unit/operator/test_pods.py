@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -12,8 +13,8 @@ from dask_k8s.kinds.fields import moment
 from dask_k8s.manifests.worker import worker_pod
 from dask_k8s.operator.caches import slim_pod
 from dask_k8s.operator.observed import Ending, Phase
-from dask_k8s.operator.pods import phase_of, runner_of, starts, worker_phase_of
-from tests.unit.given import CREATED, group
+from dask_k8s.operator.pods import marked_at, phase_of, runner_of, starts, worker_phase_of
+from tests.unit.given import CREATED, NOW, group, later
 
 THEN = "2026-01-31T11:30:00Z"
 LATER = "2026-01-31T11:40:00Z"
@@ -198,6 +199,25 @@ GOES = pod("Running", RUNS, metadata={"deletionTimestamp": LATER})
 def test_what_is_no_more_than_a_start(old: dict[str, Any] | None, new: dict[str, Any], expected: bool) -> None:
     """Nothing has to be done for it, so the news can wait; for all else somebody may have to act."""
     assert starts(old, new) is expected
+
+
+@pytest.mark.parametrize(
+    ("mark", "at"),
+    [
+        ("2026-01-31T11:59:30Z", later(-30)),
+        ("2026-01-31T12:59:30+01:00", later(-30)),
+        ("2026-01-31T12:00:00Z", NOW),
+        ("2026-01-31T12:00:01Z", None),
+        ("9999-12-31T23:59:59Z", None),
+        ("2026-01-31", None),
+        ("2026-01-31T11:59:30", None),
+        ("now", None),
+        ("", None),
+    ],
+)
+def test_when_a_worker_was_chosen_to_leave(mark: str, at: datetime | None) -> None:
+    """Anybody may write the annotation: one that is no time, or has not come, does not tell."""
+    assert marked_at(mark, NOW) == at
 
 
 def test_a_slimmed_pod_still_says_whether_its_workers_bear_its_name() -> None:
