@@ -136,7 +136,7 @@ class Hands:
                 case Create():
                     await self._create(key, action.manifest)
                 case Patch():
-                    await self._patch(key, action.target, action.patch)
+                    done = await self._patch(key, action)
                 case Delete():
                     done = await self._delete(key, action.target, action.grace)
                     if done and action.given_up_by is not None:
@@ -209,17 +209,22 @@ class Hands:
             raise Conflict(409, "Terminating", f"{kind} {meta['name']} is still being deleted")
         raise AlreadyExists(409, "NameTaken", _taken(there, kind))
 
-    async def _patch(self, key: Key, target: Ref, patch: Manifest) -> None:
+    async def _patch(self, key: Key, action: Patch) -> bool:
+        """Whether it was there, and so was who is to own it."""
+        target, patch, owner = action.target, action.patch, action.owner
+        if owner is not None and not await self._stays(owner):
+            return False
         preconditions = {"uid": target.uid, **({"resourceVersion": target.version} if target.version else {})}
         body = {**patch, "metadata": {**patch.get("metadata", {}), **preconditions}}
         limit = self._fence.time_for_a_write()
         try:
             await self._client.patch(resources.named(target.kind), target.namespace, target.name, body, timeout=limit)
         except Missing:
-            return
+            return False
         annotations = patch.get("metadata", {}).get("annotations") or {}
         if names.RETIRING_SINCE in annotations:
             self._expectations.marked(key, target.uid or "", annotations[names.RETIRING_SINCE])
+        return True
 
     async def _delete(self, key: Key, target: Ref, grace: int | None) -> bool:
         """Whether it was there, as it was seen."""
@@ -240,15 +245,10 @@ class Hands:
         return True
 
     async def _clear(self, key: Key, clear: Clear) -> Clear:
-        """What went through. A cache may be behind: that the owner is gone is asked, and not believed."""
+        """What went through; nothing where the owner is there after all."""
         owner = clear.owner
-        try:
-            there = await self._client.get(resources.named(owner.kind), owner.namespace, owner.name)
-        except Missing:
-            pass
-        else:
-            if there["metadata"]["uid"] == owner.uid:
-                return Clear(owner=owner, left=())
+        if await self._found(owner) is not None:
+            return Clear(owner=owner, left=())
         results = list[bool | BaseException]()
         for first in range(0, len(clear.left), OF_ONE_CLEAR):
             deletions = (self._delete(key, each, None) for each in clear.left[first : first + OF_ONE_CLEAR])
@@ -257,6 +257,19 @@ class Hands:
             raise error
         gone = [ref for ref, went in zip(clear.left, results, strict=True) if went is True]
         return Clear(owner=owner, left=tuple(gone))
+
+    async def _stays(self, owner: Ref) -> bool:
+        found = await self._found(owner)
+        return found is not None and "deletionTimestamp" not in found
+
+    async def _found(self, owner: Ref) -> Manifest | None:
+        """A resource's metadata now; None where it is gone, though a cache that is behind may show it."""
+        try:
+            there = await self._client.get(resources.named(owner.kind), owner.namespace, owner.name)
+        except Missing:
+            return None
+        found: Manifest = there["metadata"]
+        return found if found["uid"] == owner.uid else None
 
 
 def _of_a_predecessor(there: Manifest, manifest: Manifest) -> bool:

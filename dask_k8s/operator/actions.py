@@ -21,10 +21,18 @@ class Create:
 
 @value
 class Patch:
-    """Change an object by a merge patch, with the version as precondition where the target names one."""
+    """Change an object by a merge patch, with the version as precondition where the target names one.
+
+    Parameters
+    ----------
+    owner
+        Who is to own it from now on: only where the API server itself says that this one is there and stays, since what
+        belongs to one that is gone is taken away. None where the owner is another matter.
+    """
 
     target: Ref
     patch: Manifest
+    owner: Ref | None = None
 
 
 @value

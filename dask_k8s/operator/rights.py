@@ -30,7 +30,7 @@ _MAKE = ("get", *_LOOK, "create")
 """Whoever makes objects under names that may be taken looks at whose they are."""
 
 RIGHTS: tuple[Right, ...] = (
-    Right(group="kubernetes.dask.org", resource="daskclusters", verbs=(*_LOOK, "delete")),
+    Right(group="kubernetes.dask.org", resource="daskclusters", verbs=("get", *_LOOK, "delete")),
     Right(group="kubernetes.dask.org", resource="daskclusters/status", verbs=("patch",)),
     Right(group="kubernetes.dask.org", resource="daskworkergroups", verbs=(*_MAKE, "patch")),
     Right(group="kubernetes.dask.org", resource="daskworkergroups/status", verbs=("patch",)),
@@ -46,7 +46,7 @@ RIGHTS: tuple[Right, ...] = (
 DEPLOYED: tuple[Right, ...] = (
     Right(group="kubernetes.dask.org", resource="daskjobs", verbs=_LOOK),
     Right(group="kubernetes.dask.org", resource="daskjobs/status", verbs=("patch",)),
-    Right(group="kubernetes.dask.org", resource="daskclusters", verbs=("get", "create")),
+    Right(group="kubernetes.dask.org", resource="daskclusters", verbs=("create",)),
     Right(group="coordination.k8s.io", resource="leases", verbs=("patch",)),
 )
 """What a deployed one needs beside that: for jobs, and to take over from an embedded one that is gone."""

@@ -24,4 +24,4 @@ def adopted(head: Head, home: Home) -> Iterator[Patch]:
     """The owner reference to its cluster, beside those that others wrote; nothing where something controls it."""
     if head.controller is None:
         owners = [*head.owners, metadata.owner_reference(home.ref, names.API_VERSION)]
-        yield Patch(target=head.ref, patch={"metadata": {"ownerReferences": owners}})
+        yield Patch(target=head.ref, patch={"metadata": {"ownerReferences": owners}}, owner=home.ref)

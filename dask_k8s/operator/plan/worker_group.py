@@ -94,7 +94,7 @@ def _adoptions(group: WorkerGroup, observed: ObservedGroup, home: Home) -> Itera
     """The group becomes its cluster's, and Pods with its labels that nobody controls become the group's."""
     yield from adopted(group.head, home)
     for orphan in observed.orphans:
-        yield Patch(target=orphan, patch={"metadata": {"ownerReferences": [group.head.owner()]}})
+        yield Patch(target=orphan, patch={"metadata": {"ownerReferences": [group.head.owner()]}}, owner=group.head.ref)
 
 
 def _status(

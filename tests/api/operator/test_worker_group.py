@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Literal
 
 import pytest
 import yaml
@@ -12,7 +13,7 @@ from dask_k8s import names
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, POD
 from dask_k8s.operator.plan.leavers import DRAINED_GRACE, JUST_DRAINED
-from tests.api.operator.conftest import EXAMPLES, Json, Serve, World, cluster_of, seed_cluster, without
+from tests.api.operator.conftest import EXAMPLES, Json, Serve, World, cluster_of, quiet, seed_cluster, without
 from tests.faults.proxy import Faults, Met, first, only
 from tests.unit.scheduler.conftest import Partner
 
@@ -150,6 +151,51 @@ async def test_orphans_with_its_labels_are_adopted(world: World, serve: Serve) -
 
         await world.until(adopted, "the adoption")
         assert len(await world.pods()) == 2
+
+
+@pytest.mark.parametrize("propagation", ["Background", "Foreground"], ids=["gone", "going"])
+async def test_a_group_that_only_seems_to_be_there_adopts_no_orphan(
+    world: World, serve: Serve, faults: Faults, through: Client, propagation: Literal["Background", "Foreground"]
+) -> None:
+    """No event has told that it was deleted: what became its own now would be taken away with it."""
+    async with serve(client=through):
+        await world.make(seed_cluster())
+        one = (await world.workers(2))[0]["metadata"]
+        await quiet(faults)
+        before, faults.lines = len(faults.requests), without("/daskworkergroups")
+        await world.client.delete(DASK_WORKER_GROUP, world.namespace, "simple-default", propagation=propagation)
+        container = {"name": "worker", "image": "dask"}
+        orphan = {"metadata": {"name": "orphan", "labels": one["labels"]}, "spec": {"containers": [container]}}
+        await world.make({"apiVersion": "v1", "kind": "Pod", **orphan})
+        # Of an orphan no group is told, and a status that had to be written would show that the group is gone.
+        await world.client.patch(POD, world.namespace, one["name"], {"metadata": {"labels": {"edited": "1"}}})
+        await came(world, faults, before, "/daskworkergroups/simple-default")
+        assert "ownerReferences" not in (await world.client.get(POD, world.namespace, "orphan"))["metadata"]
+
+
+async def test_a_cluster_that_only_seems_to_be_there_adopts_no_group(
+    world: World, serve: Serve, faults: Faults, through: Client
+) -> None:
+    """The same for a group that is made for it."""
+    async with serve(client=through):
+        await world.make(seed_cluster())
+        await world.workers(2)
+        await quiet(faults)
+        before, faults.lines = len(faults.requests), without("/daskclusters")
+        await world.client.delete(DASK_CLUSTER, world.namespace, "simple")
+        await world.make(yaml.safe_load((EXAMPLES / "highmemworkers.yaml").read_text()))
+        await came(world, faults, before, "/daskclusters/simple")
+        assert "ownerReferences" not in (await world.group("simple-highmem"))["metadata"]
+
+
+async def came(world: World, faults: Faults, before: int, path: str) -> None:
+    """Wait until the operator has asked for an object, and for nothing more after that."""
+
+    async def asked() -> bool:
+        return any(met.method == "GET" and met.path.endswith(path) for met in faults.requests[before:])
+
+    await world.until(asked, f"GET {path}")
+    await quiet(faults, 0.5)
 
 
 async def test_status_serves_the_scale_subresource(world: World, serve: Serve) -> None:

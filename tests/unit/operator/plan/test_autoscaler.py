@@ -116,6 +116,7 @@ def test_it_becomes_its_clusters() -> None:
     """Deleted with it."""
     (patch,) = plan(autoscaler(owned=False), observed(Unasked()), LIMIT, NOW).actions
     assert isinstance(patch, Patch)
+    assert patch.owner == g.CLUSTER
     (owner,) = patch.patch["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["uid"], owner["controller"]) == ("DaskCluster", "uid-1", True)
 

@@ -156,6 +156,7 @@ def test_a_group_and_its_orphans_are_adopted() -> None:
     assert deeds(made) == ["adopt orphan", "adopt simple-default"]
     by_group, by_cluster = (each for each in made.actions if isinstance(each, Patch))
     assert (by_group.target.version, by_group.target.uid) == ("7", "uid-2")
+    assert (by_group.owner, by_cluster.owner) == (g.CLUSTER, by_group.target)
     (owner,) = by_group.patch["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["uid"], owner["controller"]) == ("DaskCluster", "uid-1", True)
     assert by_cluster.target.uid == "uid-of-orphan"
