@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from dask_k8s.scheduler.rpc import FIRST_SIDE_BY_SIDE
 from tests.environments import OLDEST, passes, uv
 from tests.unit.scheduler.conftest import connected, process
 
@@ -51,6 +52,14 @@ def test_drains_work_with_the_oldest_dask(tmp_path: Path) -> None:
     )
     assert " passed" in report
     assert "skipped" not in report
+
+
+def test_one_value_holds_up_nobody_from_when_retirements_go_side_by_side(tmp_path: Path) -> None:
+    """The release from which on the product counts on it; with the one before these tests fail."""
+    assert FIRST_SIDE_BY_SIDE == (2023, 10)
+    environment = made(tmp_path, "2023.10.0", *BESIDE)
+    report = passes(environment, "-W", "ignore", "tests/unit/scheduler/test_moves.py", "-k", "cannot_be_moved")
+    assert "3 passed" in report
 
 
 async def test_a_scheduler_that_does_not_know_its_rests_is_looked_at(tmp_path: Path) -> None:
