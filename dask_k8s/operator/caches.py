@@ -46,6 +46,8 @@ _POD_METADATA = (
     "ownerReferences",
     "creationTimestamp",
     "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "finalizers",
 )
 _OWN = frozenset(
     {

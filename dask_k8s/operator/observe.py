@@ -16,12 +16,12 @@ from dask_k8s.kinds.cluster import Cluster
 from dask_k8s.kinds.job import Job
 from dask_k8s.kinds.value import Manifest, Ref
 from dask_k8s.kinds.worker_group import WorkerGroup
-from dask_k8s.kube.resources import DISRUPTION_BUDGET
 from dask_k8s.operator import nodes
 from dask_k8s.operator.answers import Answers
 from dask_k8s.operator.caches import CLUSTER, LABELS, OWNER, Cache, Caches
 from dask_k8s.operator.engine.expectations import Expectations
 from dask_k8s.operator.engine.queue import Key
+from dask_k8s.operator.leftovers import Leftover, left_over
 from dask_k8s.operator.members import housed
 from dask_k8s.operator.observed import (
     DefaultGroup,
@@ -111,19 +111,24 @@ class Observer:
 
     def cluster(self, key: Key, cluster: Cluster) -> ObservedCluster:
         """What there is of a cluster."""
-        ref = cluster.head.ref
-        pod = self._own(self._caches.pods, ref, names.scheduler_pod(ref.name))
-        service = self._own(self._caches.services, ref, names.scheduler_service(ref.name))
-        group = self._own(self._caches.groups, ref, names.default_group(ref.name))
-        budget = self._own(self._caches.budgets, ref, names.scheduler_pod(ref.name))
+        ref, caches = cluster.head.ref, self._caches
+        scheduler, service = names.scheduler_pod(ref.name), names.scheduler_service(ref.name)
+        default = names.default_group(ref.name)
+        pod = self._own(caches.pods, ref, scheduler)
+        group = self._own(caches.groups, ref, default)
+        budget = self._own(caches.budgets, ref, scheduler)
+        needed = [(caches.pods, scheduler), (caches.services, service), (caches.groups, default)]
+        if cluster.spec.scheduler.disruption_budget:
+            needed.append((caches.budgets, scheduler))
         return ObservedCluster(
             scheduler=None if pod is None else self._scheduler(key, pod, cluster),
-            scheduler_presence=self._presence(key, "Pod", pod),
-            service=self._presence(key, "Service", service),
+            scheduler_presence=self._presence(key, caches.pods, ref, scheduler),
+            service=self._presence(key, caches.services, ref, service),
             group=None if group is None else _default_group(group),
-            group_presence=self._presence(key, names.WORKER_GROUP, group),
-            budget=None if budget is None else Ref.to(budget, DISRUPTION_BUDGET.kind),
-            budget_presence=self._budget_presence(key, budget),
+            group_presence=self._presence(key, caches.groups, ref, default),
+            budget=None if budget is None else Ref.to(budget, caches.budgets.kind),
+            budget_presence=self._budget_presence(key, ref, scheduler),
+            leftovers=_left_over(ref.namespace, needed),
             autoscaled=any(self._autoscalers(ref)),
             idle=self._news.answers(ref).idle,
             refusals=self._refusals.of(key),
@@ -131,16 +136,18 @@ class Observer:
 
     def job(self, key: Key, job: Job) -> ObservedJob:
         """What there is of a job."""
-        ref = job.head.ref
-        pod = self._own(self._caches.pods, ref, names.job_runner(ref.name))
-        cluster = self._caches.clusters.get(ref.namespace, names.job_cluster(ref.name))
+        ref, caches = job.head.ref, self._caches
+        runner, dask = names.job_runner(ref.name), names.job_cluster(ref.name)
+        pod = self._own(caches.pods, ref, runner)
+        cluster = caches.clusters.get(ref.namespace, dask)
         ours = cluster is not None and metadata.controller_uid(cluster) == ref.uid
         leaving = pod is not None and self._expectations.leaving(key, pod["metadata"]["uid"])
         return ObservedJob(
             runner=None if pod is None else runner_of(pod, Phase.LEAVING if leaving else phase_of(pod)),
-            runner_presence=self._presence(key, "Pod", pod),
+            runner_presence=self._presence(key, caches.pods, ref, runner),
             cluster=None if cluster is None else self._job_cluster(key, cluster, ours=ours),
-            cluster_presence=self._presence(key, names.CLUSTER, cluster if ours else None),
+            cluster_presence=self._presence(key, caches.clusters, ref, dask),
+            leftovers=_left_over(ref.namespace, [(caches.pods, runner), (caches.clusters, dask)]),
             refusals=self._refusals.of(key),
         )
 
@@ -273,19 +280,22 @@ class Observer:
         found = cache.get(owner.namespace, name)
         return found if found is not None and metadata.controller_uid(found) == owner.uid else None
 
-    def _presence(self, key: Key, kind: str, manifest: Manifest | None) -> Presence:
-        if manifest is not None:
-            going = "deletionTimestamp" in manifest["metadata"]
+    def _presence(self, key: Key, cache: Cache, owner: Ref, name: str) -> Presence:
+        """Of an object of a cluster or a job; another's that is going leaves its name soon, and is waited for."""
+        found = cache.get(owner.namespace, name)
+        going = found is not None and "deletionTimestamp" in found["metadata"]
+        if found is not None and metadata.controller_uid(found) == owner.uid:
             return Presence.LEAVING if going else Presence.THERE
-        waiting = any(not each.in_doubt for each in self._expectations.creations(key, kind))
-        return Presence.EXPECTED if waiting else Presence.ABSENT
+        if any(not each.in_doubt for each in self._expectations.creations(key, cache.kind)):
+            return Presence.EXPECTED
+        return Presence.LEAVING if going else Presence.ABSENT
 
-    def _budget_presence(self, key: Key, budget: Manifest | None) -> Presence | None:
+    def _budget_presence(self, key: Key, owner: Ref, name: str) -> Presence | None:
         budgets = self._caches.budgets
         if budgets.denied(key.namespace):
             return None
         known = budgets.known(key.namespace)
-        return self._presence(key, DISRUPTION_BUDGET.kind, budget) if known else Presence.EXPECTED
+        return self._presence(key, budgets, owner, name) if known else Presence.EXPECTED
 
     def _scheduler(self, key: Key, pod: Manifest, cluster: Cluster) -> SchedulerPod:
         ref = Ref.to(pod, "Pod")
@@ -298,6 +308,14 @@ class Observer:
             address=pod["status"].get("podIP"),
             trouble=diagnosis.of_pod(pod),
         )
+
+
+def _left_over(namespace: str, needed: Iterable[tuple[Cache, str]]) -> tuple[Leftover, ...]:
+    """What has a name that is needed and is on its way out, whosever it is."""
+    found = ((cache.kind, cache.get(namespace, name)) for cache, name in needed)
+    return tuple(
+        left_over(each, kind) for kind, each in found if each is not None and "deletionTimestamp" in each["metadata"]
+    )
 
 
 def _default_group(group: Manifest) -> DefaultGroup:

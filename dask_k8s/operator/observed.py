@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from dask_k8s.diagnosis import Diagnosis
 from dask_k8s.kinds.value import Manifest, Ref, value
 from dask_k8s.operator.actions import Action, Create
+from dask_k8s.operator.leftovers import Leftover
 
 T = TypeVar("T")
 
@@ -296,6 +297,8 @@ class ObservedCluster:
         Whether a DaskAutoscaler writes the default group's count.
     idle
         Since when the scheduler had nothing to do, by its own mark: another mark is another rest. None for at work.
+    leftovers
+        What has the name of one of its objects and is on its way out.
     """
 
     scheduler: SchedulerPod | None
@@ -308,6 +311,7 @@ class ObservedCluster:
     autoscaled: bool
     idle: Unasked | Silent | Known[str | None]
     refusals: tuple[Refusal, ...]
+    leftovers: tuple[Leftover, ...] = ()
 
 
 class Ending(Enum):
@@ -376,6 +380,7 @@ class ObservedJob:
     cluster: JobCluster | None
     cluster_presence: Presence
     refusals: tuple[Refusal, ...]
+    leftovers: tuple[Leftover, ...] = ()
 
 
 @value

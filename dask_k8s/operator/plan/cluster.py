@@ -15,7 +15,7 @@ from dask_k8s.manifests.service import scheduler_service
 from dask_k8s.manifests.worker_group import default_group
 from dask_k8s.operator.actions import NOTHING, Action, Create, Delete, Patch, Plan
 from dask_k8s.operator.observed import ObservedCluster, Phase, Presence
-from dask_k8s.operator.plan import cluster_conditions, conditions, idleness
+from dask_k8s.operator.plan import cluster_conditions, conditions, idleness, leftovers
 
 
 def plan(cluster: Cluster, observed: ObservedCluster, now: datetime) -> Plan:
@@ -33,7 +33,7 @@ def plan(cluster: Cluster, observed: ObservedCluster, now: datetime) -> Plan:
         actions=(Delete(target=cluster.head.ref),) if rest.over else tuple(_actions(cluster, observed, now)),
         urgent=_scheduler(cluster, observed) != _known_scheduler(cluster),
         ask=frozenset(idleness.questions(cluster, rest, now)),
-        wake_at=min((*_retries(observed, now), *idleness.deadlines(rest, observed, now)), default=None),
+        wake_at=min((*_moments(observed, now), *idleness.deadlines(rest, observed, now)), default=None),
     )
 
 
@@ -44,8 +44,10 @@ def _actions(cluster: Cluster, observed: ObservedCluster, now: datetime) -> Iter
     yield from _flow(cluster, observed)
 
 
-def _retries(observed: ObservedCluster, now: datetime) -> Iterator[datetime]:
-    return (refusal.retry_at for refusal in observed.refusals if refusal.retry_at > now)
+def _moments(observed: ObservedCluster, now: datetime) -> Iterator[datetime]:
+    """When what was refused is tried again, and when what is on its way out is late."""
+    retries = (refusal.retry_at for refusal in observed.refusals)
+    return (each for each in (*retries, *leftovers.deadlines(observed.leftovers)) if each > now)
 
 
 def _missing(cluster: Cluster, observed: ObservedCluster, now: datetime) -> Iterator[Action]:

@@ -9,6 +9,7 @@ from dask_k8s.kinds.cluster import Cluster
 from dask_k8s.kinds.fields import Fields
 from dask_k8s.manifests import container
 from dask_k8s.operator.observed import ObservedCluster, Phase, SchedulerPod
+from dask_k8s.operator.plan import leftovers
 from dask_k8s.operator.plan.conditions import SOUND, Condition, Type, degraded, kept, timestamp, troubled
 from dask_k8s.operator.plan.group_conditions import shell_note
 
@@ -16,16 +17,17 @@ from dask_k8s.operator.plan.group_conditions import shell_note
 def of_cluster(cluster: Cluster, observed: ObservedCluster, now: datetime) -> list[Condition]:
     """All conditions of a cluster, always in the same order."""
     return [
-        _scheduler_ready(observed.scheduler),
+        _scheduler_ready(observed),
         _workers_ready(cluster, observed),
         _progressing(observed),
-        next(_troubles(observed), SOUND),
+        next(_troubles(observed, now), SOUND),
         *_state_lost(cluster, observed.scheduler, now),
         *_notes(cluster, observed),
     ]
 
 
-def _scheduler_ready(scheduler: SchedulerPod | None) -> Condition:
+def _scheduler_ready(observed: ObservedCluster) -> Condition:
+    scheduler = observed.scheduler
     ready = scheduler is not None and scheduler.phase is Phase.READY
     words = {
         Phase.PENDING: ("Starting", "The scheduler's Pod is starting."),
@@ -37,6 +39,8 @@ def _scheduler_ready(scheduler: SchedulerPod | None) -> Condition:
     reason, message = ("Missing", "The scheduler's Pod is not there yet.")
     if scheduler is not None:
         reason, message = words.get(scheduler.phase, (reason, message))
+    elif waits := leftovers.waited_for(observed.leftovers, "Pod"):
+        reason, message = leftovers.REASON, f"The scheduler's Pod waits for its name. {waits}"
     return Condition(type=Type.SCHEDULER_READY, holds=ready, reason=reason, message=message)
 
 
@@ -67,10 +71,11 @@ def _progressing(observed: ObservedCluster) -> Condition:
     return Condition(type=Type.PROGRESSING, holds=reason != "Settled", reason=reason, message=message)
 
 
-def _troubles(observed: ObservedCluster) -> Iterator[Condition]:
+def _troubles(observed: ObservedCluster, now: datetime) -> Iterator[Condition]:
     """What stands in the way, the gravest first; the default group's trouble is the cluster's too."""
     for refusal in observed.refusals:
         yield degraded(refusal.reason, refusal.message)
+    yield from leftovers.troubles(observed.leftovers, now)
     if observed.scheduler is not None and observed.scheduler.trouble is not None:
         trouble = observed.scheduler.trouble
         yield degraded(trouble.cause.value, f"{trouble.sentence} {trouble.mend}")

@@ -18,7 +18,7 @@ from dask_k8s.kinds.value import Manifest
 from dask_k8s.manifests.job import job_cluster, runner_pod
 from dask_k8s.operator.actions import NOTHING, Action, Create, Delete, Plan
 from dask_k8s.operator.observed import Ending, ObservedJob, Presence
-from dask_k8s.operator.plan import conditions, job_conditions
+from dask_k8s.operator.plan import conditions, job_conditions, leftovers
 from dask_k8s.operator.plan.attempts import Attempts
 
 
@@ -163,4 +163,5 @@ def _times(status: Manifest, observed: ObservedJob, word: JobStatus, now: dateti
 def _deadlines(observed: ObservedJob, attempts: Attempts, now: datetime) -> Iterator[datetime]:
     due = attempts.next_at(now)
     candidates = [refusal.retry_at for refusal in observed.refusals] + ([] if due is None else [due])
+    candidates += leftovers.deadlines(observed.leftovers)
     yield from (moment for moment in candidates if moment > now)

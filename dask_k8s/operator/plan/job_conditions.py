@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from dask_k8s import names
 from dask_k8s.kinds.job import Job
 from dask_k8s.operator.actions import Create, Event
 from dask_k8s.operator.observed import Ending, ObservedJob, Phase, Presence, Runner
+from dask_k8s.operator.plan import leftovers
 from dask_k8s.operator.plan.attempts import DELETED, Attempts
 from dask_k8s.operator.plan.conditions import SOUND, Condition, Type, degraded, kept, timestamp, troubled
 
@@ -66,6 +68,8 @@ def _work(observed: ObservedJob, attempts: Attempts, now: datetime) -> tuple[str
     runner, due = observed.runner, attempts.next_at(now)
     if runner is None and due is not None:
         return "WaitingToTryAgain", f"The next runner is made at {timestamp(due)}."
+    if runner is None and (waits := _waits_for(observed)):
+        return leftovers.REASON, f"The runner waits. {waits}"
     if runner is None or runner.phase is Phase.PENDING:
         return "RunnerStarting", "The runner is starting."
     if runner.phase is Phase.LEAVING or runner.ending is Ending.LOST:
@@ -79,6 +83,12 @@ def _work(observed: ObservedJob, attempts: Attempts, now: datetime) -> tuple[str
     return "RunnerRuns", "The runner runs."
 
 
+def _waits_for(observed: ObservedJob) -> str:
+    """What has the runner's name, or that of the cluster that it is to work in."""
+    ours = observed.cluster is not None and observed.cluster.ours
+    return leftovers.waited_for(observed.leftovers, "Pod", *(() if ours else (names.CLUSTER,)))
+
+
 def _troubles(
     job: Job, observed: ObservedJob, attempts: Attempts, now: datetime, *, edited: bool, ended: bool
 ) -> Iterator[Condition]:
@@ -88,6 +98,7 @@ def _troubles(
             yield degraded(refusal.reason, refusal.message)
     if ended:
         return
+    yield from leftovers.troubles(observed.leftovers, now)
     if edited:
         message = (
             "spec.job or spec.cluster was changed after the job had begun. What runs goes on, and nothing is made "
