@@ -12,7 +12,8 @@ from typing import Any
 
 from dask_k8s.kinds.fields import Fields
 from dask_k8s.kinds.value import Manifest, value
-from dask_k8s.operator.observed import Ending, ObservedJob, Phase, Presence
+from dask_k8s.operator.observed import Phase, Presence
+from dask_k8s.operator.observed_job import Ending, ObservedJob
 from dask_k8s.operator.plan import replacement
 from dask_k8s.operator.plan.conditions import timestamp
 

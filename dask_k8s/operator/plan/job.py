@@ -17,7 +17,8 @@ from dask_k8s.kinds.job import Job
 from dask_k8s.kinds.value import Manifest
 from dask_k8s.manifests.job import job_cluster, runner_pod
 from dask_k8s.operator.actions import NOTHING, Action, Create, Delete, Plan
-from dask_k8s.operator.observed import Ending, ObservedJob, Presence
+from dask_k8s.operator.observed import Presence
+from dask_k8s.operator.observed_job import Ending, ObservedJob
 from dask_k8s.operator.plan import conditions, job_conditions, leftovers
 from dask_k8s.operator.plan.attempts import Attempts
 

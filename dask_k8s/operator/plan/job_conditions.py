@@ -8,7 +8,8 @@ from datetime import datetime
 from dask_k8s import names
 from dask_k8s.kinds.job import Job
 from dask_k8s.operator.actions import Create, Event
-from dask_k8s.operator.observed import Ending, ObservedJob, Phase, Presence, Runner
+from dask_k8s.operator.observed import Phase, Presence
+from dask_k8s.operator.observed_job import Ending, ObservedJob, Runner
 from dask_k8s.operator.plan import leftovers
 from dask_k8s.operator.plan.attempts import DELETED, Attempts
 from dask_k8s.operator.plan.conditions import SOUND, Condition, Type, degraded, kept, timestamp, troubled

@@ -16,7 +16,8 @@ from dask_k8s.diagnosis import Cause, Diagnosis
 from dask_k8s.kinds.job import Job
 from dask_k8s.kinds.value import Ref
 from dask_k8s.operator.actions import NOTHING, Action, Create, Delete, Plan
-from dask_k8s.operator.observed import Ending, JobCluster, ObservedJob, Phase, Presence, Refusal, Runner
+from dask_k8s.operator.observed import Phase, Presence, Refusal
+from dask_k8s.operator.observed_job import Ending, JobCluster, ObservedJob, Runner
 from dask_k8s.operator.plan.job import JobStatus, plan
 from tests.unit import crds
 from tests.unit import given as g
