@@ -149,12 +149,14 @@ def may_go(worker: Worker, replicas: int, timeout: int, now: datetime) -> bool:
 
     It may when it is empty or has ended, or has not joined, or when nobody is to stay and its time is over. One of
     which no container runs is deleted as it was seen, and not if one has begun to since; but one that was refused may
-    be wanted again.
+    be wanted again, and of one that has a node the scheduler has the word, unless it is silent: kubelets tell late.
     """
     if worker.drain in (Drain.EMPTY, Drain.ABSENT) or worker.phase is Phase.ENDED:
         return True
     if worker.phase is Phase.PENDING and worker.drain is not Drain.REFUSED:
-        return True
+        silent = worker.drained is not None and worker.drained.silent is not None
+        if not worker.placed or silent:
+            return True
     until = given_up_at(worker, timeout)
     return replicas == 0 and until is not None and now >= until
 

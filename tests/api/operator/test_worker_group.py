@@ -283,6 +283,29 @@ async def two_have_joined(world: World, scheduler: Partner) -> None:
         await scheduler.scene("more", count=1, name=each["metadata"]["name"])
 
 
+async def test_a_worker_that_joined_before_its_kubelet_told_is_drained(
+    world: World, serve: Serve, scheduler: Partner
+) -> None:
+    """Its Pod looks as if no container ran; it would go at once, with what it holds."""
+    manifest = cluster_of(scheduler)
+    manifest["spec"]["worker"]["spec"]["nodeName"] = "node"
+    manifest["spec"]["scheduler"]["spec"]["hostNetwork"] = True  # all processes of this test have one address
+    async with serve():
+        await world.make(manifest)
+        workers = await world.workers(2)
+        await world.runs(*await world.pods("scheduler"))
+        for each in workers:
+            await scheduler.scene("more", count=1, name=each["metadata"]["name"])
+        await scheduler.scene("scatter", count=4)
+        await scheduler.scene("slow", what="retire_workers", seconds=0.0)  # which counts them
+        await world.scale(1)
+        (stays,) = await world.workers(1)
+        assert await scheduler.scene("calls", what="retire_workers") == 2, "moved, and removed"
+        (left,) = await scheduler.workers()
+        assert left.startswith(stays["metadata"]["name"])
+        assert await scheduler.scene("gather") == {f"key-{n}": n for n in range(4)}
+
+
 @pytest.mark.parametrize("mark", ["now", "", "9999-12-31T23:59:59Z"])
 async def test_a_mark_that_is_no_time_is_a_mark_all_the_same(
     world: World, serve: Serve, scheduler: Partner, mark: str

@@ -266,6 +266,20 @@ DRAINS = [
         ["delete b"],
         False,
     ),
+    (
+        "but one that has a node is drained first: it may run, and its kubelet be late to tell",
+        1,
+        observed(a, retiring("b", phase=Phase.PENDING, placed=True)),
+        ["retire b"],
+        False,
+    ),
+    (
+        "unless its scheduler is silent: then it goes as far as that has told",
+        1,
+        observed(a, retiring("b", phase=Phase.PENDING, placed=True, drained=frozen(1))),
+        ["delete b"],
+        False,
+    ),
     ("one that is being deleted is left alone", 1, observed(a, retiring("b", phase=Phase.LEAVING)), [], False),
     (
         "after a restart of the operator, who was chosen is drained again",
