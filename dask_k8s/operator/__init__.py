@@ -100,9 +100,9 @@ class Operator:
         self._schedulers = Schedulers(self.caches, reach, self._queue.add, timing)
         self._drains = Drains(self.caches, reach, self._queue.add, timing, permit=election.fence.check)
         refusals, deeds = Refusals(), Deeds()
-        self._observer = Observer(self.caches, self._expectations, refusals, self._schedulers, self._drains)
+        observer = Observer(self.caches, self._expectations, refusals, self._schedulers, self._drains)
         self._controllers = Controllers(
-            self.caches, self._queue, self._expectations, self._observer, me=me, max_workers=max_workers, timing=timing
+            self.caches, self._queue, self._expectations, observer, me=me, max_workers=max_workers, timing=timing
         )
         hands = Hands(
             guarded,
@@ -241,7 +241,6 @@ class Operator:
         """What another one wrote last is seen before the first write: all is listed since the Lease is held."""
         await self.caches.listed_since(since, namespace)
         self._expectations.listed_all(since, namespace)
-        self._observer.begins()
         self._queue.open(namespace)
         self._add_all()
 

@@ -5,7 +5,6 @@ Synchronously, so that one pass sees one world.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -41,11 +40,8 @@ from dask_k8s.operator.observed import (
     Worker,
 )
 from dask_k8s.operator.observed_job import JobCluster, ObservedJob
-from dask_k8s.operator.pods import begins_to_go, marked_at, phase_of, read_worker, restarts_of, runner_of
+from dask_k8s.operator.pods import marked_at, phase_of, read_worker, restarts_of, runner_of
 from dask_k8s.operator.refusals import Refusals
-
-LATELY = 60.0
-"""Seconds for which it is kept in mind that somebody deleted a worker. The group's status has it within one or two."""
 
 
 class SchedulerNews(Protocol):
@@ -87,14 +83,8 @@ class Observer:
         self._read: dict[str, tuple[Manifest, Worker]] = {}
         self._misread: dict[str, datetime] = {}
         caches.pods.on(self._on_pod)
-        self._deleted: dict[str, tuple[Worker, float]] = {}
-        caches.groups.on(self._on_group)
         self._nodes_that_go: set[str] = set()
         caches.nodes.on(self._on_node)
-
-    def begins(self) -> None:
-        """What was deleted while another operator led may have been deleted by that one."""
-        self._deleted.clear()
 
     def group(self, key: Key, group: WorkerGroup, now: datetime, draw: str) -> ObservedGroup:
         """What there is of a worker group."""
@@ -109,7 +99,6 @@ class Observer:
             stranded=self._drains.stranded(key),
             refusals=self._refusals.of(key),
             draw=draw,
-            deleted=tuple(self._deleted_by_others(key, group.head.ref.uid or "")),
         )
 
     def left(self, key: Key, pods: Iterable[Manifest]) -> Iterator[Ref]:
@@ -244,40 +233,6 @@ class Observer:
         if new is None and old is not None:
             self._read.pop(old["metadata"]["uid"], None)
             self._misread.pop(old["metadata"]["uid"], None)
-        pod = new or old or {}
-        if new is None or "deletionTimestamp" in new["metadata"]:
-            self._on_deletion(pod, None if new is None else begins_to_go(old, new))
-
-    def _on_deletion(self, pod: Manifest, worker: Worker | None) -> None:
-        """Who asked for it can be told only now: what we asked for is forgotten as soon as it has been seen.
-
-        Where the answer to our own request is later than the event, it is found out in the next pass.
-        """
-        owner = metadata.controller_of(pod["metadata"].get("ownerReferences") or ())
-        if owner is None:
-            return
-        uid, key = pod["metadata"]["uid"], Key(owner["kind"], pod["metadata"]["namespace"], owner["name"])
-        if self._expectations.leaving(key, uid):
-            self._not_by_others(owner["uid"], uid)
-        elif worker is not None and key.kind == names.WORKER_GROUP and self._caches.groups.get(*key[1:]) is not None:
-            self._deleted[owner["uid"]] = worker, time.monotonic()
-
-    def _deleted_by_others(self, key: Key, group: str) -> Iterator[Worker]:
-        if group not in self._deleted:
-            return
-        worker, seen = self._deleted[group]
-        if self._expectations.leaving(key, worker.ref.uid or "") or time.monotonic() - seen > LATELY:
-            del self._deleted[group]
-        else:
-            yield worker
-
-    def _not_by_others(self, group: str, pod: str) -> None:
-        if group in self._deleted and self._deleted[group][0].ref.uid == pod:
-            del self._deleted[group]
-
-    def _on_group(self, old: Manifest | None, new: Manifest | None) -> None:
-        if new is None and old is not None:
-            self._deleted.pop(old["metadata"]["uid"], None)
 
     def _on_node(self, old: Manifest | None, new: Manifest | None) -> None:
         name = (new or old or {})["metadata"]["name"]

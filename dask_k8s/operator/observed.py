@@ -231,8 +231,6 @@ class ObservedGroup:
         Worker Pods with this group's labels that nobody controls.
     draw
         This pass's randomness.
-    deleted
-        Of the workers that somebody else deleted lately, the last one, gone or not; its end is when that was asked for.
     """
 
     home: Home | None
@@ -242,7 +240,6 @@ class ObservedGroup:
     stranded: tuple[str, ...]
     refusals: tuple[Refusal, ...]
     draw: str
-    deleted: tuple[Worker, ...] = ()
 
 
 class Presence(Enum):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +12,6 @@ from dask_k8s.kinds.cluster import Cluster
 from dask_k8s.kinds.fields import moment
 from dask_k8s.kinds.value import Manifest, Ref
 from dask_k8s.manifests import container
-from dask_k8s.operator.leftovers import left_over
 from dask_k8s.operator.observed import Phase, Worker
 from dask_k8s.operator.observed_job import Ending, Runner
 
@@ -64,14 +62,6 @@ def read_worker(pod: Manifest) -> Worker:
         placed=bool(pod["spec"].get("nodeName")),
         trouble=diagnosis.of_pod(pod),
     )
-
-
-def begins_to_go(old: Manifest | None, new: Manifest) -> Worker | None:
-    """A worker as an event tells that it is being deleted, which is its end; None where it had ended or retired."""
-    seen = old is not None and "deletionTimestamp" not in old["metadata"] and phase_of(old) is not Phase.ENDED
-    if not seen or "deletionTimestamp" not in new["metadata"] or _mark(new):
-        return None
-    return replace(read_worker(new), ended=left_over(new, "Pod").since)
 
 
 def starts(old: Manifest | None, new: Manifest) -> bool:

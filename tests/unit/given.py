@@ -168,7 +168,6 @@ def observed(
     orphans: Sequence[Ref] = (),
     refusals: Sequence[Refusal] = (),
     stranded: Sequence[str] = (),
-    deleted: Sequence[Worker] = (),
 ) -> ObservedGroup:
     """What there is of a group."""
     return ObservedGroup(
@@ -179,5 +178,4 @@ def observed(
         stranded=tuple(stranded),
         refusals=tuple(refusals),
         draw="a draw",
-        deleted=tuple(deleted),
     )

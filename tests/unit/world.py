@@ -57,7 +57,6 @@ class GroupWorld:
     asked: bool = False
     now: datetime = NOW
     passes: int = 0
-    deleted: tuple[Worker, ...] = ()
 
     def group(self) -> WorkerGroup:
         """The group as it is read."""
@@ -73,7 +72,6 @@ class GroupWorld:
             stranded=(),
             refusals=(),
             draw=str(self.passes),
-            deleted=self.deleted,
         )
 
     def stays(self) -> int:
@@ -83,7 +81,6 @@ class GroupWorld:
     def apply(self, made: Plan, actions: Iterable[Action]) -> None:
         """Write a plan's status and carry out some of its actions."""
         self.manifest["status"] = made.status
-        self.deleted = ()  # kept in mind until the status has it
         self.asked = any(question.ask is Ask.ORDER for question in made.ask)
         for action in actions:
             self._do(action)

@@ -81,8 +81,10 @@ def _troubles(
     for refusal in observed.refusals:
         yield degraded(refusal.reason, refusal.message)
     troubles = [worker.trouble for worker in observed.workers if worker.trouble is not None]
-    if (due := ends.replace_at(now)) is not None and ends.count > 1:
-        yield _early_ends(ends, timestamp(due), f" {troubles[0].sentence}" if troubles else "")
+    if (due := ends.replace_at(now)) is not None:
+        message = f"Workers ended within a minute of their start, {ends.count} times in a row; the next begin at "
+        why = f" {troubles[0].sentence}" if troubles else ""
+        yield degraded("WorkersEnd", f"{message}{timestamp(due)}.{why}")
     for trouble in troubles:
         yield degraded(trouble.cause.value, f"{trouble.sentence} {trouble.mend}")
     for worker in observed.workers:
@@ -91,14 +93,6 @@ def _troubles(
     if choice.undecided and isinstance(observed.order, Silent):
         why = f"Since {timestamp(observed.order.since)}: {observed.order.why}"
         yield degraded("SchedulerSilent", f"No worker is taken away while the scheduler does not answer. {why}")
-
-
-def _early_ends(ends: EarlyEnds, due: str, why: str) -> Condition:
-    times = f"{ends.count} times in a row; the next begin at {due}"
-    if not ends.deleted:
-        return degraded("WorkersEnd", f"Workers ended within a minute of their start, {times}.{why}")
-    mend = "Look at who deletes them, or at the taints of their nodes: it is not this operator."
-    return degraded("WorkersDeleted", f"Workers were deleted within a minute of their making, {times}. {mend}{why}")
 
 
 def stalls(observed: ObservedGroup) -> Iterator[datetime]:

@@ -25,7 +25,7 @@ def plan(group: WorkerGroup, observed: ObservedGroup, now: datetime) -> Plan:
     if group.head.deleting or follows_the_dead(group.head, home):
         return NOTHING
     surplus = sum(worker.stays for worker in observed.workers) - group.worker.replicas
-    ends = replacement.counted(replacement.EarlyEnds.read(group.status), observed, now)
+    ends = replacement.counted(replacement.EarlyEnds.read(group.status), observed.workers, now)
     choice = leavers.choose(observed, surplus, group.worker.replicas, now)
     needs_order = leavers.needs_order(observed, surplus, group.worker.replicas)
     wanted = group_conditions.of_group(group, observed, choice, ends, now)
@@ -74,7 +74,6 @@ def _joiners(
     if not home.scheduled or any(refusal.hinders("Pod", now) for refusal in observed.refusals):
         return again
     ended, waiting = _ended(observed, ends, missing, now)
-    missing = 0 if ends.holds_all(now) else missing
     new = (
         Create(manifest=pod(names.worker(group.head.ref.name, observed.draw, index)))
         for index in range(min(MOST_NEW - len(again), max(0, missing - len(waiting))))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from contextlib import AsyncExitStack, suppress
 from typing import Literal
 
 import pytest
@@ -12,7 +10,6 @@ import yaml
 from aiohttp import web
 
 from dask_k8s import names
-from dask_k8s.errors import Missing
 from dask_k8s.kube.client import Client
 from dask_k8s.kube.resources import DASK_CLUSTER, DASK_WORKER_GROUP, POD
 from dask_k8s.operator.plan.leavers import DRAINED_GRACE, JUST_DRAINED
@@ -118,61 +115,6 @@ async def test_workers_that_end_at_once_are_replaced_later_and_later(world: Worl
         await world.until(ended_again, "two generations that ended early")
         told = await world.condition("Degraded", status="True", reason="WorkersEnd", group="simple-default")
         assert "times in a row" in told["message"]
-
-
-@pytest.mark.parametrize("node", [None, "gone"], ids=["at once", "stay Terminating"])
-async def test_workers_that_somebody_deletes_at_once_come_later_and_later(
-    world: World, serve: Serve, faults: Faults, through: Client, node: str | None
-) -> None:
-    """As a policy does, or a taint: the first is replaced at once, and then they wait, whether the Pods stay or not."""
-    manifest = seed_cluster()
-    if node is not None:
-        manifest["spec"]["worker"]["spec"]["nodeName"] = node
-    async with serve(client=through):
-        deleting = asyncio.create_task(each_is_deleted(world))
-        await world.make(manifest)
-        told = await world.condition("Degraded", status="True", reason="WorkersDeleted", group="simple-default")
-        assert "2 times in a row" in told["message"]
-        await asyncio.sleep(4.0)
-        made = sum(met.method == "POST" and met.path.endswith("/pods") for met in faults.requests)
-        assert made <= 1 + 3 * 2, "the scheduler's, two workers, and two in their place, some in the very same second"
-        deleting.cancel()
-        await world.workers(2)
-
-
-async def each_is_deleted(world: World) -> None:
-    """Every worker, as soon as it is there."""
-    while True:
-        for pod in await world.pods():
-            with suppress(Missing):
-                await world.client.delete(POD, world.namespace, pod["metadata"]["name"])
-        await asyncio.sleep(0.05)
-
-
-async def test_workers_that_leave_before_they_run_are_no_early_ends(world: World, serve: Serve) -> None:
-    """The operator's own deletions are nobody else's: up and down and up again, without a pause."""
-    async with serve():
-        await world.make(seed_cluster())
-        await world.workers(2)
-        for count in (0, 3, 1, 4, 0, 5):
-            await world.scale(count)
-            await world.workers(count)
-        assert "earlyEnds" not in (await world.group())["status"]
-
-
-async def test_what_another_leader_deleted_is_no_early_end(world: World, serve: Serve) -> None:
-    """A standby sees it go, too, and by whose hand it cannot tell."""
-    async with AsyncExitStack() as both:
-        async with serve():
-            second = await both.enter_async_context(serve(leads=False))
-            await world.make(seed_cluster())
-            await world.workers(2)
-            await world.scale(0)
-            await world.workers(0)
-        await second.serving.wait()
-        await world.scale(2)
-        await world.workers(2)
-        assert "earlyEnds" not in (await world.group())["status"]
 
 
 async def test_a_group_waits_for_its_cluster_and_joins_it(world: World, serve: Serve) -> None:

@@ -14,7 +14,7 @@ from dask_k8s.manifests.worker import worker_pod
 from dask_k8s.operator.caches import slim_pod
 from dask_k8s.operator.observed import Phase
 from dask_k8s.operator.observed_job import Ending
-from dask_k8s.operator.pods import begins_to_go, marked_at, phase_of, runner_of, starts, worker_phase_of
+from dask_k8s.operator.pods import marked_at, phase_of, runner_of, starts, worker_phase_of
 from tests.unit.given import CREATED, NOW, group, later
 
 THEN = "2026-01-31T11:30:00Z"
@@ -219,38 +219,6 @@ def test_what_is_no_more_than_a_start(old: dict[str, Any] | None, new: dict[str,
 def test_when_a_worker_was_chosen_to_leave(mark: str, at: datetime | None) -> None:
     """Anybody may write the annotation: one that is no time, or has not come, does not tell."""
     assert marked_at(mark, NOW) == at
-
-
-GRACE = {"deletionTimestamp": LATER, "deletionGracePeriodSeconds": 600}
-
-
-@pytest.mark.parametrize(
-    ("old", "metadata", "since"),
-    [
-        (READY, GRACE, THEN),
-        (READY, {"deletionTimestamp": LATER}, LATER),
-        (pod("Pending"), GRACE, THEN),
-        (READY, {}, None),
-        (GOES, GRACE, None),
-        (None, GRACE, None),
-        (pod("Failed", ended(1)), GRACE, None),
-        (MARKED, {**GRACE, **MARKED["metadata"]}, None),
-    ],
-    ids=[
-        "since it was asked for",
-        "without a grace period",
-        "before it ran",
-        "it stays",
-        "it went before",
-        "nobody saw it stay",
-        "it had ended by itself",
-        "it was to leave",
-    ],
-)
-def test_when_a_worker_begins_to_go(old: dict[str, Any] | None, metadata: dict[str, Any], since: str | None) -> None:
-    """Its grace period is no part of its life: a Pod on a node that is gone stays Terminating for ever."""
-    found = begins_to_go(old, pod("Running", RUNS, metadata=metadata))
-    assert (None if found is None else found.ended) == (None if since is None else moment(since))
 
 
 def test_a_slimmed_pod_still_says_whether_its_workers_bear_its_name() -> None:

@@ -60,20 +60,12 @@ def workers(draw: st.DrawFn, name: str) -> Worker:
     )
 
 
-@st.composite
-def deleted(draw: st.DrawFn) -> Worker:
-    """A worker that somebody deleted: Kubernetes tells such times in whole seconds."""
-    end = draw(ages).replace(microsecond=0)
-    return g.worker("d", Phase.LEAVING, created=end - timedelta(seconds=draw(st.integers(0, 90))), ended=end)
-
-
 early_ends = st.one_of(
     st.just({}),
     st.builds(
-        lambda count, last, more: {"earlyEnds": {"count": count, "last": last.strftime("%Y-%m-%dT%H:%M:%SZ"), **more}},
+        lambda count, last: {"earlyEnds": {"count": count, "last": last.strftime("%Y-%m-%dT%H:%M:%SZ")}},
         st.integers(1, 8),
         ages,
-        st.sampled_from([{}, {"deleted": True}]),
     ),
 )
 
@@ -93,7 +85,6 @@ def worlds(draw: st.DrawFn) -> GroupWorld:
         home=home,
         silent=draw(st.booleans()),
         asked=draw(st.booleans()),
-        deleted=tuple(draw(st.lists(deleted(), max_size=1))),
     )
 
 

@@ -20,16 +20,6 @@ def early(count: int, last: float) -> dict[str, Any]:
     return {"earlyEnds": {"count": count, "last": later(last).strftime("%Y-%m-%dT%H:%M:%SZ")}}
 
 
-def by_others(count: int, last: float) -> dict[str, Any]:
-    """The same where somebody deleted them."""
-    return {"earlyEnds": {**early(count, last)["earlyEnds"], "deleted": True}}
-
-
-def deleted(created: float, after: float) -> Worker:
-    """A worker that somebody deleted so many seconds after it was made."""
-    return worker("x", Phase.LEAVING, created=later(created), ended=later(created + after))
-
-
 def ended(name: str, created: float, after: float) -> Worker:
     """A worker that ended so many seconds after it was made."""
     return worker(name, Phase.ENDED, created=later(created), ended=later(created + after))
@@ -112,48 +102,3 @@ def test_the_plan_looks_again_when_a_worker_may_have_held_out() -> None:
     """Nothing happens at that moment by itself."""
     made = plan(group(replicas=1, status=early(1, -120)), observed(worker("a", created=later(-20))), NOW)
     assert made.wake_at == later(40)
-
-
-DELETED = [
-    ("an old one is no early end", {}, (), deleted(-90, 90), 0, None),
-    ("a young one is replaced with the next whole second", {}, (), deleted(-5, 5), 1, 1.0),
-    ("which may have come", {}, (), deleted(-6, 5), 1, None),
-    ("a clock that is behind holds nobody up for that", {}, (), deleted(-5, 8), 1, None),
-    ("the second in a row waits 10 s", by_others(1, -40), (), deleted(-6, 1), 2, 5.0),
-    ("and is replaced then", by_others(1, -40), (), deleted(-11, 1), 2, None),
-    ("the third waits 20 s", by_others(2, -40), (), deleted(-6, 1), 3, 15.0),
-    ("gone and counted, it still waits", by_others(3, -5), (), None, 3, 15.0),
-    ("another one of its generation is left", by_others(1, -40), (a,), deleted(-6, 1), 2, 5.0),
-    ("one that was made later is left", by_others(1, -40), (worker("b", created=later(-9)),), deleted(-6, 1), 1, None),
-    ("it was there before the last end", by_others(1, -7), (), deleted(-8, 2), 1, None),
-    ("or may have been", by_others(1, -7), (), deleted(-7, 0), 1, None),
-    ("the ones before it had ended by themselves", early(1, -40), (), deleted(-6, 1), 2, 5.0),
-]
-
-
-@pytest.mark.parametrize(
-    ("_fact", "status", "others", "one", "count", "wait"), DELETED, ids=[row[0] for row in DELETED]
-)
-def test_those_that_somebody_deletes_back_off_too(
-    _fact: str, status: Manifest, others: tuple[Worker, ...], one: Worker | None, count: int, wait: float | None
-) -> None:
-    """While it waits, none is made, however many are asked for: it would be deleted as well."""
-    there = observed(*others, deleted=() if one is None else (one,))
-    made = plan(group(replicas=5, status=status), there, NOW)
-    assert made.status is not None
-    assert made.status.get("earlyEnds", {}).get("count", 0) == count
-    if wait is None:
-        assert deeds(made) == ["create Pod"] * (5 - len(others))
-    else:
-        assert (deeds(made), made.wake_at) == ([], later(wait))
-        told = ("True", "WorkersDeleted") if count > 1 else ("False", "AsExpected")
-        assert (condition(made, "Degraded")["status"], condition(made, "Degraded")["reason"]) == told
-    again = plan(group(replicas=5, status=made.status), there, NOW)
-    assert (again.status, deeds(again)) == (made.status, deeds(made)), "counted again"
-
-
-def test_a_generation_that_ends_by_itself_is_kept_for_its_log_again() -> None:
-    """The next kind of end decides: a scale-up makes the rest once more."""
-    made = plan(group(replicas=3, status=by_others(1, -40)), observed(ended("x", -6, 1)), NOW)
-    assert deeds(made) == ["create Pod", "create Pod"]
-    assert condition(made, "Degraded")["reason"] == "WorkersEnd"
