@@ -95,6 +95,12 @@ def job_runner(job: str) -> str:
     return f"{job}-runner"
 
 
+def may_be_of(name: str) -> frozenset[str]:
+    """Clusters and jobs that an object of this name may belong to, whatever its labels say."""
+    ends = (scheduler_pod(""), job_runner(""), worker_group("", DEFAULT_GROUP))
+    return frozenset({name, *(name.removesuffix(end) for end in ends)})
+
+
 def worker_group(cluster: str, name: str) -> str:
     """The DaskWorkerGroup that a cluster's user calls by this name."""
     return f"{cluster}-{name}"

@@ -54,7 +54,7 @@ class Delete:
 
 @value
 class Retire:
-    """Begin to drain workers, and return at once.
+    """Begin to drain workers, and return at once; of drains that are under way, tell whether any worker is to stay.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Retire:
     workers
         The workers' Pods.
     timeout
-        Seconds that tasks which run there have to end, from when Dask begins.
+        Seconds that tasks which run there have to end, from when the scheduler is asked first.
     final
         Whether none is to stay: who is refused then is given up one day.
     """

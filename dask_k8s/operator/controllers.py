@@ -306,7 +306,7 @@ class Controllers:
                     self._forget_gone(key)
                 self._queue.add_after(key, self._patience(key, old, new))
             if new is None:
-                self._wake_heirs(kind, child)
+                self._wake_heirs(child)
             if kind == "Pod" and _is_scheduler(child):
                 # Its cluster's workers may start, or be asked about, now.
                 self._wake_followers(
@@ -315,13 +315,13 @@ class Controllers:
 
         return on_change
 
-    def _wake_heirs(self, kind: str, child: Manifest) -> None:
-        """A name is free: a cluster or a job may wait for it that is called as the one that had it."""
+    def _wake_heirs(self, child: Manifest) -> None:
+        """A name is free: a cluster or a job may wait for it, whoever had it."""
         meta, labels = child["metadata"], child["metadata"].get("labels") or {}
         if labels.get(names.COMPONENT) != names.Component.WORKER:
-            told = {names.CLUSTER: meta["name"], names.WORKER_GROUP: spec_cluster(child)}
-            for heir in (names.CLUSTER, names.JOB):
-                self._queue.add(Key(heir, meta["namespace"], told.get(kind) or labels.get(names.CLUSTER_NAME, "")))
+            for heir in names.may_be_of(meta["name"]):
+                self._queue.add(Key(names.CLUSTER, meta["namespace"], heir))
+                self._queue.add(Key(names.JOB, meta["namespace"], heir))
 
     def _patience(self, key: Key, old: Manifest | None, new: Manifest | None) -> float:
         """Seconds until the pass of a child's owner: a worker that starts is news for the status alone."""

@@ -35,7 +35,7 @@ class Draining:
     until
         When the time of its tasks is over, by the monotonic clock; None while its scheduler was not asked.
     unheard
-        Since when attempts fail; None where the last one got so far that data moved.
+        Since when its scheduler does not answer; None since it was seen to.
     """
 
     cluster: str

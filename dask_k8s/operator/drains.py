@@ -43,7 +43,7 @@ PARALLEL = 16
 """Drains of one cluster at a time; what is marked meanwhile is drained together after that."""
 
 MOST = 512
-"""Drains of one operator at a time, with at most one connection each, and two for each cluster that has some."""
+"""Batches of drains of one operator at a time."""
 
 SHARE = 128
 """Drains of one namespace at a time: those that stand still for long in some leave others their places."""
@@ -73,6 +73,7 @@ class _Cluster:
     pods: set[str] = field(default_factory=set)
     waiting: list[Draining] = field(default_factory=list)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    given_up: list[str] = field(default_factory=list)
 
 
 class Drains:
@@ -136,11 +137,14 @@ class Drains:
         for pod in retire.workers:
             uid = pod.uid or ""
             last = self.of(pod)
-            if uid and (last is None or last.state is Drain.REFUSED):
-                before = last or self.refused(pod)
+            before = self.refused(pod) if last is None else last
+            final = (before.final if before else None) or datetime.now(UTC) if retire.final else None
+            if last is not None and last.state is Drain.UNDER_WAY:
+                self._tell(self._drains[uid], replace(last, final=final))
+            elif uid and (last is None or last.state is Drain.REFUSED):
                 self._refused.pop(uid, None)
                 cluster.pods.add(uid)
-                told = Drained(state=Drain.UNDER_WAY, final=retire.final)
+                told = Drained(state=Drain.UNDER_WAY, final=final)
                 self._queue(
                     cluster,
                     Draining(
@@ -177,16 +181,21 @@ class Drains:
         """Let a scheduler forget the workers of a Pod that was deleted with what it holds; return at once."""
         found = self._clusters.get(cluster.uid or "")
         if found is not None and self._background.held:
-            self._background.begin(self._given_up(found, pod))
+            found.given_up.append(pod.uid or "")
+            if len(found.given_up) == 1:
+                self._background.begin(self._forgotten(found))
 
-    async def _given_up(self, cluster: _Cluster, pod: Ref) -> None:
+    async def _forgotten(self, cluster: _Cluster) -> None:
         """Once: a scheduler that does not hear it finds out by itself, and suspects what ran there."""
         with contextlib.suppress(SchedulerError, LeadershipLost):
             async with self._places, cluster.lines.used():
-                there = await self._housing(cluster.ref, SchedulerRpc(cluster.lines.questions))
-                rpc = SchedulerRpc(cluster.lines.beside, permit=self._permit)
-                for member in there.members.get(pod.uid or "", ()):
-                    await rpc.forget(member.address)
+                while uids := tuple(cluster.given_up):  # all that have come while others were asked about
+                    there = await self._housing(cluster.ref, SchedulerRpc(cluster.lines.questions))
+                    rpc = SchedulerRpc(cluster.lines.beside, permit=self._permit)
+                    for member in (each for uid in uids for each in there.members.get(uid, ())):
+                        await rpc.forget(member.address)
+                    del cluster.given_up[: len(uids)]
+        cluster.given_up.clear()
 
     def of(self, pod: Ref) -> Drained | None:
         """What became of a worker's drain; nothing where that is no longer so."""
@@ -314,6 +323,7 @@ class Drains:
         if not each.begun:
             before = self._places.is_full() or len(cluster.tasks) >= PARALLEL
             if each.placed and cluster.lines.busy:  # its scheduler has just answered
+                each.unheard = None
                 self._tell(each, replace(each.told, waits=True, silent=None))
             else:
                 self._tell(each, replace(each.told, waits=before and not each.placed and not each.told.silent))
@@ -326,7 +336,7 @@ class Drains:
             when = datetime.now(UTC) if at.further or (at.begun and each.told.moved is None) else each.told.moved
             each.before = None
             silent = each.silence(at.silent) if at.silent else None
-            if at.begun and silent is None:
+            if silent is None:
                 each.unheard = None
             self._tell(each, replace(each.told, left=left, silent=silent, moved=when, waits=False))
 

@@ -75,7 +75,7 @@ class Drained:
     ended
         When it ended; None while it is under way.
     final
-        Whether none was to stay when it was begun.
+        Since when its drains know that none is to stay; None while others are.
     """
 
     state: Drain
@@ -85,7 +85,7 @@ class Drained:
     moved: datetime | None = None
     waits: bool = False
     ended: datetime | None = None
-    final: bool = False
+    final: datetime | None = None
 
 
 @value

@@ -86,8 +86,7 @@ class Lines:
             if not self._users:
                 # All at once: while one of them closes, the next user may have come, and would lose its own.
                 left = [line.left() for line in (self.questions, self.beside, *self._idle)]
-                for connection in filter(None, left):
-                    await connection.aclose()
+                await asyncio.gather(*(connection.aclose() for connection in left if connection is not None))
 
     @asynccontextmanager
     async def own(self) -> AsyncIterator[Line]:

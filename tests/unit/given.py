@@ -156,7 +156,7 @@ def worker(
     """A worker that was made ten minutes ago."""
     ended = None if drain is Drain.UNDER_WAY else NOW
     drained = fields.pop("drained", None) or (
-        None if drain is None else Drained(state=drain, why="It has no room.", ended=ended, final=True)
+        None if drain is None else Drained(state=drain, why="It has no room.", ended=ended)
     )
     return Worker(ref=pod(name), phase=phase, template="v1", created=created, drained=drained, **fields)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given
@@ -133,3 +134,10 @@ def test_managed_by_leads_back_to_the_identity_that_it_was_made_from() -> None:
 def test_the_schedulers_address_needs_no_cluster_domain() -> None:
     """Each Pod's resolver adds its own."""
     assert names.scheduler_address("simple", "lab") == "tcp://simple.lab.svc:8786"
+
+
+@pytest.mark.parametrize("made", [names.scheduler_pod, names.scheduler_service, names.default_group, names.job_runner])
+def test_a_name_tells_whose_it_may_be(made: Callable[[str], str]) -> None:
+    """A cluster or a job that waits for a name is found by it, since labels may say anything."""
+    assert "my-cluster" in names.may_be_of(made("my-cluster"))
+    assert names.may_be_of("other") == {"other"}

@@ -116,10 +116,11 @@ class GroupWorld:
             case Delete(target=target):
                 assert target.uid is not None, "a deletion without a precondition"
                 self._change(target.name, phase=Phase.LEAVING)
-            case Retire(workers=workers):
+            case Retire(workers=workers, final=final):
                 for ref in workers:
-                    assert self.workers[ref.name].drain in (None, Drain.REFUSED), "two drains of one worker"
-                    self._change(ref.name, drained=Drained(state=Drain.UNDER_WAY))
+                    assert self.workers[ref.name].drain in (None, Drain.REFUSED, Drain.UNDER_WAY), "a second drain"
+                    told = Drained(state=Drain.UNDER_WAY, final=self.now if final else None)
+                    self._change(ref.name, drained=told)
             case Clear():
                 raise AssertionError("the group is there")
             case _:

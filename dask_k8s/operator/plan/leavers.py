@@ -47,8 +47,7 @@ class Choice:
     empty
         No container of them runs: they hold nothing and are deleted, unless one has begun to since.
     leaving
-        They are marked, and drained before they go. Who was refused while others were to stay is marked anew where none
-        is: that time counts from there.
+        They are marked, and drained before they go.
     back
         They were marked and refused, and stay after all.
     undecided
@@ -72,10 +71,9 @@ def choose(observed: ObservedGroup, surplus: int, replicas: int, now: datetime) 
     empty = _empty(observed, now)[:wanted]
     running = _running(observed, replicas, now)[: wanted - len(empty)]
     gone = len(empty) + len(running)
-    anew = [worker for worker in refused if not replicas and not (worker.drained and worker.drained.final)]
     return Choice(
-        empty=(*empty, *_empty_on_leaving_nodes(observed)),
-        leaving=(*running, *anew, *_on_leaving_nodes(observed)),
+        empty=tuple(empty),
+        leaving=(*running, *_on_leaving_nodes(observed)),
         back=tuple(refused[: max(0, gone - surplus)]),
         undecided=max(0, surplus - gone),
     )
@@ -108,7 +106,7 @@ def drained(group: WorkerGroup, observed: ObservedGroup, cluster: Ref, now: date
         grace = _grace(worker, group.worker.template.spec, now)
         given_up = cluster if grace is not None and not _is_empty(worker) else None
         yield Delete(target=worker.ref, grace=grace, given_up_by=given_up)
-    if waiting := frozenset(worker.ref for worker in staying if not _was_tried(worker)):
+    if waiting := frozenset(worker.ref for worker in staying if _is_to_be_tried(worker, replicas)):
         yield Retire(cluster=cluster, workers=waiting, timeout=timeout, final=not replicas)
 
 
@@ -169,22 +167,28 @@ def given_up_at(worker: Worker, timeout: int) -> datetime | None:
     since others move data, is not tried yet.
     """
     drained = worker.drained
-    if drained is None or not _was_tried(worker):
+    if drained is None or drained.final is None or _is_to_be_tried(worker, 0):
         return None
     assert worker.retiring_since is not None
-    until, silent = worker.retiring_since + timedelta(seconds=timeout), drained.silent
+    until, silent = max(worker.retiring_since, drained.final) + timedelta(seconds=timeout), drained.silent
     if drained.state is not Drain.UNDER_WAY:
-        return until if drained.final else None
+        return until
     still = [moment for moment in (drained.moved, silent.since if silent else None) if moment is not None]
     return max(until, max(still) + max(STANDS_STILL, timedelta(seconds=timeout))) if still else None
 
 
-def _was_tried(worker: Worker) -> bool:
-    """Whether a drain was begun since it was chosen: a refusal of before is of another time."""
+def _is_to_be_tried(worker: Worker, replicas: int) -> bool:
+    """Whether its drain has to begin; anew where it was refused before it was chosen, or before none was to stay.
+
+    One that is under way goes on, and is told that none is to stay, or that others are after all.
+    """
     drained, since = worker.drained, worker.retiring_since
     if drained is None:
+        return True
+    if drained.state not in (Drain.REFUSED, Drain.UNDER_WAY):
         return False
-    return drained.state is not Drain.REFUSED or drained.ended is None or since is None or drained.ended >= since
+    before = drained.ended is not None and since is not None and drained.ended < since
+    return before or (drained.final is None) == (replicas == 0)
 
 
 def _refused(observed: ObservedGroup) -> list[Worker]:
@@ -192,11 +196,7 @@ def _refused(observed: ObservedGroup) -> list[Worker]:
     return [
         worker
         for worker in observed.workers
-        if worker.here
-        and worker.retiring_since
-        and worker.drain is Drain.REFUSED
-        and _was_tried(worker)
-        and not worker.node_leaves
+        if worker.here and worker.retiring_since and worker.drain is Drain.REFUSED and not worker.node_leaves
     ]
 
 
@@ -236,17 +236,8 @@ def _running(observed: ObservedGroup, replicas: int, now: datetime) -> list[Work
 
 def _on_leaving_nodes(observed: ObservedGroup) -> list[Worker]:
     """Those whose node is about to go, and that nobody has chosen yet."""
-    return [
-        worker for worker in observed.workers if _leaves_early(worker) and worker.phase in (Phase.RUNNING, Phase.READY)
-    ]
-
-
-def _empty_on_leaving_nodes(observed: ObservedGroup) -> list[Worker]:
-    return [worker for worker in observed.workers if _leaves_early(worker) and worker.phase is Phase.PENDING]
-
-
-def _leaves_early(worker: Worker) -> bool:
-    return bool(worker.node_leaves) and worker.here and worker.retiring_since is None
+    there = (Phase.PENDING, Phase.RUNNING, Phase.READY)
+    return [w for w in observed.workers if w.node_leaves and w.retiring_since is None and w.phase in there]
 
 
 def _mark(worker: Worker, since: str | None) -> Patch:

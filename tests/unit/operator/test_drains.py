@@ -252,11 +252,34 @@ async def test_a_refusal_holds_nobody_up_who_is_chosen_anew(talk: Talking, pods:
     talk.drains.begin(OTHER, retire("worker-0"))
     await ended(talk, "worker-0")
     refused = talk.drains.of(ref("worker-0"))
-    final = replace(retire("worker-0"), final=True)
-    talk.drains.begin(OTHER, final)
-    assert state_of(talk, "worker-0") is Drain.UNDER_WAY
+    began = datetime.now(UTC)
+    for _ in range(2):
+        talk.drains.begin(OTHER, replace(retire("worker-0"), final=True))
+        assert state_of(talk, "worker-0") is Drain.UNDER_WAY
     assert talk.drains.refused(ref("worker-0")) == refused
-    assert await ended(talk, "worker-0") == Drained(state=Drain.REFUSED, why=NOWHERE, final=True)
+    told = await ended(talk, "worker-0")
+    assert told.final is not None
+    assert began <= told.final <= datetime.now(UTC)
+    assert told == Drained(state=Drain.REFUSED, why=NOWHERE, final=told.final)
+    talk.drains.begin(OTHER, replace(retire("worker-0"), final=True))
+    assert (await ended(talk, "worker-0")).final == told.final, "however often it is tried"
+    talk.drains.begin(OTHER, retire("worker-0"))
+    assert (await ended(talk, "worker-0")).final is None
+
+
+async def test_a_drain_that_is_under_way_is_told_that_none_is_to_stay(talk: Talking, pods: Pods) -> None:
+    """It goes on, and its time to be given up counts from there; or does not, where others are to stay again."""
+    pods("worker-0", "worker-1")
+    await talk.partner.scene("begin", count=2)
+    await talk.partner.scene("slow", what="retire_workers", seconds=1.0)
+    talk.drains.begin(OTHER, retire("worker-0"))
+    for final in (True, False, True):
+        talk.drains.begin(OTHER, replace(retire("worker-0"), final=final))
+        told = talk.drains.of(ref("worker-0"))
+        assert told is not None
+        assert (told.state, told.final is not None) == (Drain.UNDER_WAY, final)
+    assert (await ended(talk, "worker-0")).final is not None
+    assert await talk.partner.scene("calls", what="retire_workers") == 2, "one drain: moved, and removed"
 
 
 async def test_tasks_have_their_time_from_when_the_scheduler_is_asked(
@@ -278,20 +301,23 @@ async def test_tasks_have_their_time_from_when_the_scheduler_is_asked(
 
 
 async def test_who_is_given_up_is_forgotten_without_suspicion(talk: Talking, pods: Pods, tmp_path: Path) -> None:
-    """Its data is lost, and what ran there runs elsewhere; others of the scheduler stay."""
-    pods("worker-0", "worker-1")
-    await talk.partner.scene("begin", count=2)
+    """Its data is lost, and what ran there runs elsewhere. However many go, it is asked once or twice who they are."""
+    pods(*(f"worker-{number}" for number in range(5)))
+    await talk.partner.scene("begin", count=5)
     workers = await talk.partner.workers()
     path = tmp_path / "ran"
     await talk.partner.scene("submit", task="work", key="key", path=str(path), seconds=3.0, worker=workers["worker-0"])
     while not path.exists():
         await asyncio.sleep(0.02)
     talk.drains.begin(OTHER, retire("elsewhere"))
-    talk.drains.give_up(CLUSTER, ref("worker-0"))
-    await talk.until(lambda: talk.way.attempts > 0)
+    await ended(talk, "elsewhere")
+    await talk.partner.scene("slow", what="workers_to_close", seconds=0.0)  # which counts them
+    for number in range(4):
+        talk.drains.give_up(CLUSTER, ref(f"worker-{number}"))
     async with asyncio.timeout(10):
-        while "worker-0" in await talk.partner.workers():
+        while len(await talk.partner.workers()) > 1:
             await asyncio.sleep(0.02)
+    assert await talk.partner.scene("calls", what="workers_to_close") <= 2
     assert await talk.partner.scene("gather") == {"key": "done"}
     assert (await talk.partner.scene("state"))["suspicious"] == 0
     assert path.read_text() == "ran\n" * 2

@@ -42,7 +42,7 @@ async def test_who_comes_while_the_last_user_leaves_keeps_what_it_opens(partner:
 
 
 async def test_nobody_waits_for_ever_for_calls_that_never_end(partner: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two at a time, until they take long; then others, but no more than so many; and all places come back."""
+    """Others begin where two take long, but no more than so many; and all places come back."""
     monkeypatch.setattr("dask_k8s.scheduler.lines.MOVES", 2)
     monkeypatch.setattr("dask_k8s.scheduler.lines.LONG", 0.2)
     monkeypatch.setattr("dask_k8s.scheduler.lines.MOST_LONG", 3)
@@ -60,7 +60,6 @@ async def test_nobody_waits_for_ever_for_calls_that_never_end(partner: Start, mo
             group.create_task(never_ends(number))
         while len(begun) < 5:
             await asyncio.sleep(0.01)
-        assert begun[:2] == [0, 1]
         await asyncio.sleep(0.5)
         assert (len(begun), lines.busy) == (5, True)
         end.set()

@@ -12,7 +12,7 @@ from dask_k8s.operator.observed import Drain, Drained, Home, ObservedGroup, Phas
 from dask_k8s.operator.plan.worker_group import plan
 from tests.unit import given as g
 from tests.unit.given import NOW, group, later, observed, worker
-from tests.unit.operator.plan.words import SILENT, condition, order, retiring, status_of
+from tests.unit.operator.plan.words import SILENT, condition, final, order, retiring, status_of
 
 PENDING, RUNNING = Phase.PENDING, Phase.RUNNING
 a, b = worker("a"), worker("b")
@@ -201,7 +201,7 @@ CONDITIONS: list[tuple[str, int, ObservedGroup, str, str, str, str]] = [
     (
         "and 0 are asked for: then it goes all the same, and that is said",
         0,
-        observed(retiring("b", drained=UNHEARD, since=-40)),
+        final(observed(retiring("b", drained=UNHEARD, since=-40))),
         "Degraded",
         "True",
         "SchedulerSilent",

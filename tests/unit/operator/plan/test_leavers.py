@@ -11,7 +11,7 @@ from dask_k8s.operator.actions import Ask, Delete, Question
 from dask_k8s.operator.observed import Drain, Drained, ObservedGroup, Phase, Silent
 from dask_k8s.operator.plan.worker_group import plan
 from tests.unit.given import NOW, group, group_manifest, later, observed, worker
-from tests.unit.operator.plan.words import SILENT, STALE, deeds, order, retiring
+from tests.unit.operator.plan.words import SILENT, STALE, deeds, final, order, retiring
 
 a, b, c = worker("a"), worker("b"), worker("c")
 pending = worker("p", Phase.PENDING)
@@ -78,10 +78,10 @@ CHOICES = [
     ("who is being deleted is not too many", 1, observed(a, worker("b", Phase.LEAVING)), [], False),
     ("nor is who was chosen before", 1, observed(a, retiring("b", Drain.UNDER_WAY)), [], False),
     (
-        "one on a node that is about to go is deleted, where it does not run",
+        "also where it does not run, as far as its kubelet has told; its scheduler has the word",
         0,
-        observed(worker("p", Phase.PENDING, node_leaves="It goes.")),
-        ["delete p"],
+        observed(worker("p", Phase.PENDING, placed=True, node_leaves="It goes.")),
+        ["mark p"],
         False,
     ),
     (
@@ -157,7 +157,7 @@ DRAINS = [
         False,
     ),
     (
-        "with those that were chosen before and not drained yet: each has its time from when Dask begins",
+        "with those that were chosen before and not drained yet: each has its time from when the scheduler is asked",
         0,
         observed(retiring("a", since=-20), retiring("b")),
         ["retire a b"],
@@ -190,68 +190,89 @@ DRAINS = [
     (
         "with none to stay it goes once its time is over",
         0,
-        observed(retiring("b", Drain.REFUSED, since=-60)),
+        final(observed(retiring("b", Drain.REFUSED, since=-60))),
         ["delete b within 30 s and have it forgotten"],
         False,
     ),
     (
         "but not while its data moves, to workers of other groups",
         0,
-        observed(retiring("b", drained=MOVING, since=-600)),
+        final(observed(retiring("b", drained=MOVING, since=-600))),
         [],
         False,
     ),
     (
         "unless it has stopped moving for that time",
         0,
-        observed(retiring("b", drained=replace(MOVING, moved=later(-60)), since=-600)),
+        final(observed(retiring("b", drained=replace(MOVING, moved=later(-60)), since=-600))),
         ["delete b within 30 s and have it forgotten"],
         False,
     ),
-    ("and not before", 0, observed(retiring("b", Drain.REFUSED, since=-59)), [], False),
+    ("and not before", 0, final(observed(retiring("b", Drain.REFUSED, since=-59))), [], False),
     (
         "nor while it waits for its turn, since others move data: its own has had no time yet",
         0,
-        observed(retiring("b", Drain.UNDER_WAY, since=-600)),
+        final(observed(retiring("b", Drain.UNDER_WAY, since=-600))),
         [],
         False,
     ),
     (
         "and with its own grace, where its scheduler is silent: it may hand over by itself, once that answers",
         0,
-        observed(retiring("b", drained=frozen(60), since=-600)),
+        final(observed(retiring("b", drained=frozen(60), since=-600))),
         ["delete b"],
         False,
     ),
     (
         "once that has been so for all its time, and not for one answer that was late",
         0,
-        observed(retiring("b", drained=frozen(59), since=-600)),
+        final(observed(retiring("b", drained=frozen(59), since=-600))),
         [],
         False,
     ),
     (
-        "one that was refused while others were to stay has its time from when none is: it is chosen anew",
+        "one that was refused while others were to stay is tried again, and has its time from there",
         0,
         observed(retiring("b", drained=REFUSED, since=-600)),
-        ["mark b"],
+        ["retire b"],
         False,
     ),
     (
-        "and drained: a refusal is none any more that is older than the choice",
+        "and is not given up before that is over",
         0,
-        observed(retiring("b", drained=replace(REFUSED, ended=later(-11)), since=-10)),
+        observed(retiring("b", drained=replace(REFUSED, final=later(-59)), since=-600)),
+        [],
+        False,
+    ),
+    (
+        "one whose data moves is told that none is to stay: it has its time from there, too",
+        0,
+        observed(retiring("b", drained=replace(MOVING, moved=later(-600)), since=-600)),
+        ["retire b"],
+        False,
+    ),
+    (
+        "where others are to stay after all, that time is none",
+        1,
+        observed(a, retiring("b", drained=replace(REFUSED, final=later(-600)), since=-600)),
+        ["retire b"],
+        True,
+    ),
+    (
+        "a refusal is none any more that is older than the choice",
+        0,
+        final(observed(retiring("b", drained=replace(REFUSED, ended=later(-11)), since=-10))),
         ["retire b"],
         False,
     ),
     (
         "however long ago that choice was",
         0,
-        observed(retiring("b", drained=replace(REFUSED, ended=later(-601)), since=-600)),
+        final(observed(retiring("b", drained=replace(REFUSED, ended=later(-601)), since=-600))),
         ["retire b"],
         False,
     ),
-    ("nor does one that is stuck go before", 0, observed(retiring("b", Drain.STUCK, since=-59)), [], False),
+    ("nor does one that is stuck go before", 0, final(observed(retiring("b", Drain.STUCK, since=-59))), [], False),
     (
         "one that ended has nothing to hand over",
         1,
@@ -327,7 +348,7 @@ def test_leavers(_fact: str, replicas: int, there: ObservedGroup, expected: list
 def test_how_long_a_pod_has_to_end(state: Drain, spec: dict[str, Any], grace: str) -> None:
     """As short as it can be, and never longer than its user has set."""
     template = group_manifest()["spec"]["worker"]["spec"]
-    made = plan(group(replicas=0, spec={**template, **spec}), observed(retiring("b", state, since=-60)), NOW)
+    made = plan(group(replicas=0, spec={**template, **spec}), final(observed(retiring("b", state, since=-60))), NOW)
     assert deeds(made) == [f"delete b{grace}"]
 
 

@@ -195,7 +195,7 @@ def test_a_refused_pod_is_tried_when_its_time_has_come() -> None:
 
 def test_a_drain_that_may_be_given_up_is_looked_at_again() -> None:
     """With none to stay the end of ``drainTimeout`` comes though nothing happens."""
-    moving = Drained(state=Drain.UNDER_WAY, moved=later(-20))
+    moving = Drained(state=Drain.UNDER_WAY, moved=later(-20), final=later(-20))
     made = plan(group(replicas=0), observed(retiring("b", drained=moving, since=-10)), NOW)
     assert made.wake_at == later(50)
 

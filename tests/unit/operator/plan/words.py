@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, assert_never
 
 from dask_k8s.kinds.value import Manifest
@@ -44,6 +45,17 @@ def order(*names: str, age: float = FRESH) -> Known[tuple[str, ...]]:
 
 
 SILENT = Silent(since=later(-30), why="no route")
+
+
+def final(there: ObservedGroup) -> ObservedGroup:
+    """None is to stay, and drains that are held know so since their workers were chosen."""
+    return replace(there, workers=tuple(map(_final, there.workers)))
+
+
+def _final(each: Worker) -> Worker:
+    if each.drained is None or each.drained.final is not None:
+        return each
+    return replace(each, drained=replace(each.drained, final=each.retiring_since))
 
 
 def retiring(name: str, drain: Drain | None = None, since: float = -10, **fields: Any) -> Worker:
@@ -97,7 +109,7 @@ def _state(each: Worker) -> str:
         drain = f"{drain.replace('is drained', 'was drained')} {(NOW - ended).total_seconds():g} s ago"
     if each.drained is not None and (silent := each.drained.silent) is not None:
         drain = f"{drain}, its scheduler silent for {(NOW - silent.since).total_seconds():g} s"
-    if each.drained is not None and each.drain is Drain.REFUSED and not each.drained.final:
-        drain = f"{drain} while others were to stay"
+    if each.drained is not None and each.drained.final is not None:
+        drain = f"{drain}, with none to stay for {(NOW - each.drained.final).total_seconds():g} s"
     node = "is on a node that goes" if each.node_leaves else "has a node" if each.placed else ""
     return ", ".join(filter(None, [STATES.get(each.phase, ""), since, drain, node]))
