@@ -6,7 +6,6 @@ A plan never waits for a drain: its key is woken when there is news.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import Counter, defaultdict
@@ -187,7 +186,7 @@ class Drains:
 
     async def _forgotten(self, cluster: _Cluster) -> None:
         """Once: a scheduler that does not hear it finds out by itself, and suspects what ran there."""
-        with contextlib.suppress(SchedulerError, LeadershipLost):
+        try:
             async with self._places, cluster.lines.used():
                 while uids := tuple(cluster.given_up):  # all that have come while others were asked about
                     there = await self._housing(cluster.ref, SchedulerRpc(cluster.lines.questions))
@@ -195,7 +194,8 @@ class Drains:
                     for member in (each for uid in uids for each in there.members.get(uid, ())):
                         await rpc.forget(member.address)
                     del cluster.given_up[: len(uids)]
-        cluster.given_up.clear()
+        except (SchedulerError, LeadershipLost):
+            cluster.given_up.clear()
 
     def of(self, pod: Ref) -> Drained | None:
         """What became of a worker's drain; nothing where that is no longer so."""
