@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol, assert_never
 
 from dask_k8s import metadata, names
@@ -37,8 +38,8 @@ TOO_MANY_REQUESTS = 429
 class Drains(Protocol):
     """Where drains are begun."""
 
-    def begin(self, key: Key, retire: Retire) -> None:
-        """Begin a drain and return at once; the key is woken when there is news."""
+    def begin(self, key: Key, retire: Retire) -> frozenset[Ref]:
+        """Begin drains and return at once whose have begun; the key is woken when there is news."""
 
     def give_up(self, cluster: Ref, pod: Ref) -> None:
         """Let a scheduler forget the workers of a Pod that was deleted with what it holds; return at once."""
@@ -142,7 +143,8 @@ class Hands:
                     if done and action.given_up_by is not None:
                         self._drains.give_up(action.given_up_by, action.target)
                 case Retire():
-                    self._drains.begin(key, action)
+                    action = replace(action, workers=self._drains.begin(key, action))
+                    done = bool(action.workers)
                 case Clear():
                     action = await self._clear(key, action)
                 case _:

@@ -6,6 +6,7 @@ A plan never waits for a drain: its key is woken when there is news.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter, defaultdict
@@ -73,6 +74,7 @@ class _Cluster:
     waiting: list[Draining] = field(default_factory=list)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     given_up: list[str] = field(default_factory=list)
+    forgetting: asyncio.Task[None] | None = None
 
 
 class Drains:
@@ -126,21 +128,26 @@ class Drains:
             for each in (self._clusters, self._drains, self._refusals, self._refused):
                 each.clear()
 
-    def begin(self, key: Key, retire: Retire) -> None:
-        """Begin to drain workers; none of them twice at a time."""
-        of = retire.cluster
+    def begin(self, key: Key, retire: Retire) -> frozenset[Ref]:
+        """Begin to drain workers, none of them twice at a time; return those whose drain has begun.
+
+        The others are told whether any worker is to stay.
+        """
+        of, begun = retire.cluster, set[Ref]()
         there = self._caches.clusters.get(of.namespace, of.name)
         if not self._background.held or there is None or there["metadata"]["uid"] != of.uid:
-            return
+            return frozenset()
         cluster = self._cluster(of)
         for pod in retire.workers:
             uid = pod.uid or ""
             last = self.of(pod)
             before = self.refused(pod) if last is None else last
             final = (before.final if before else None) or datetime.now(UTC) if retire.final else None
-            if last is not None and last.state is Drain.UNDER_WAY:
+            anew = last is not None and last.state is Drain.REFUSED and (retire.final or last.final is None)
+            if last is not None and not anew:
                 self._tell(self._drains[uid], replace(last, final=final))
-            elif uid and (last is None or last.state is Drain.REFUSED):
+            elif uid:
+                begun.add(pod)
                 self._refused.pop(uid, None)
                 cluster.pods.add(uid)
                 told = Drained(state=Drain.UNDER_WAY, final=final)
@@ -157,6 +164,7 @@ class Drains:
                     ),
                 )
         self._start(cluster)
+        return frozenset(begun)
 
     def _queue(self, cluster: _Cluster, queued: Draining) -> None:
         self._drains[queued.pod.uid or ""] = queued
@@ -181,21 +189,19 @@ class Drains:
         found = self._clusters.get(cluster.uid or "")
         if found is not None and self._background.held:
             found.given_up.append(pod.uid or "")
-            if len(found.given_up) == 1:
-                self._background.begin(self._forgotten(found))
+            if found.forgetting is None or found.forgetting.done():
+                found.forgetting = self._background.begin(self._forgotten(found))
 
     async def _forgotten(self, cluster: _Cluster) -> None:
         """Once: a scheduler that does not hear it finds out by itself, and suspects what ran there."""
-        try:
-            async with self._places, cluster.lines.used():
-                while uids := tuple(cluster.given_up):  # all that have come while others were asked about
+        while cluster.given_up:
+            uids, cluster.given_up = cluster.given_up, []  # all that have come while it was asked about others
+            with contextlib.suppress(SchedulerError, LeadershipLost):
+                async with self._places, cluster.lines.used():
                     there = await self._housing(cluster.ref, SchedulerRpc(cluster.lines.questions))
                     rpc = SchedulerRpc(cluster.lines.beside, permit=self._permit)
                     for member in (each for uid in uids for each in there.members.get(uid, ())):
                         await rpc.forget(member.address)
-                    del cluster.given_up[: len(uids)]
-        except (SchedulerError, LeadershipLost):
-            cluster.given_up.clear()
 
     def of(self, pod: Ref) -> Drained | None:
         """What became of a worker's drain; nothing where that is no longer so."""

@@ -118,9 +118,12 @@ class GroupWorld:
                 self._change(target.name, phase=Phase.LEAVING)
             case Retire(workers=workers, final=final):
                 for ref in workers:
-                    assert self.workers[ref.name].drain in (None, Drain.REFUSED, Drain.UNDER_WAY), "a second drain"
-                    told = Drained(state=Drain.UNDER_WAY, final=self.now if final else None)
-                    self._change(ref.name, drained=told)
+                    last, since = self.workers[ref.name].drained, self.now if final else None
+                    if last is None or (last.state is Drain.REFUSED and (final or last.final is None)):
+                        self._change(ref.name, drained=Drained(state=Drain.UNDER_WAY, final=since))
+                    else:
+                        assert (last.final is None) == final, "it knows"
+                        self._change(ref.name, drained=replace(last, final=since))
             case Clear():
                 raise AssertionError("the group is there")
             case _:

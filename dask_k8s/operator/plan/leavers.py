@@ -95,10 +95,13 @@ def marks(choice: Choice, now: datetime) -> tuple[Action, ...]:
     )
 
 
-def drained(group: WorkerGroup, observed: ObservedGroup, cluster: Ref, now: datetime) -> Iterator[Action]:
-    """What the workers need that were marked: a drain, or their end."""
+def drained(
+    group: WorkerGroup, observed: ObservedGroup, choice: Choice, cluster: Ref, now: datetime
+) -> Iterator[Action]:
+    """What the workers need that were marked and do not come back: a drain, or their end."""
     replicas, timeout = group.worker.replicas, group.worker.drain_timeout
-    marked = [worker for worker in observed.workers if worker.retiring_since and worker.phase is not Phase.LEAVING]
+    chosen = [worker for worker in observed.workers if worker.retiring_since and worker not in choice.back]
+    marked = [worker for worker in chosen if worker.phase is not Phase.LEAVING]
     going, staying = list[Worker](), list[Worker]()
     for worker in marked:
         (going if may_go(worker, replicas, timeout, now) else staying).append(worker)
@@ -152,11 +155,19 @@ def may_go(worker: Worker, replicas: int, timeout: int, now: datetime) -> bool:
     if worker.drain in (Drain.EMPTY, Drain.ABSENT) or worker.phase is Phase.ENDED:
         return True
     if worker.phase is Phase.PENDING and worker.drain is not Drain.REFUSED:
-        silent = worker.drained is not None and worker.drained.silent is not None
-        if not worker.placed or silent:
+        silent = None if worker.drained is None else worker.drained.silent
+        if not worker.placed or (silent is not None and now - silent.since >= STANDS_STILL):
             return True
     until = given_up_at(worker, timeout)
     return replicas == 0 and until is not None and now >= until
+
+
+def silences(observed: ObservedGroup) -> Iterator[datetime]:
+    """When a scheduler counts as silent, as far as Pods wait for its word that look as if they did not run."""
+    told = [
+        each.drained.silent for each in observed.workers if each.placed and each.phase is Phase.PENDING and each.drained
+    ]
+    yield from (silent.since + STANDS_STILL for silent in (*told, observed.order) if isinstance(silent, Silent))
 
 
 def given_up_at(worker: Worker, timeout: int) -> datetime | None:
@@ -180,14 +191,15 @@ def given_up_at(worker: Worker, timeout: int) -> datetime | None:
 def _is_to_be_tried(worker: Worker, replicas: int) -> bool:
     """Whether its drain has to begin; anew where it was refused before it was chosen, or before none was to stay.
 
-    One that is under way goes on, and is told that none is to stay, or that others are after all.
+    One that is under way goes on, and is told that none is to stay; and any, that others are after all.
     """
     drained, since = worker.drained, worker.retiring_since
     if drained is None:
         return True
-    if drained.state not in (Drain.REFUSED, Drain.UNDER_WAY):
+    if drained.state in (Drain.EMPTY, Drain.ABSENT):
         return False
-    before = drained.ended is not None and since is not None and drained.ended < since
+    refused = drained.state is Drain.REFUSED
+    before = refused and drained.ended is not None and since is not None and drained.ended < since
     return before or (drained.final is None) == (replicas == 0)
 
 
@@ -202,7 +214,8 @@ def _refused(observed: ObservedGroup) -> list[Worker]:
 
 def _empty(observed: ObservedGroup, now: datetime) -> list[Worker]:
     """Those of which no container runs; of one that has a node the scheduler has to say so, too, or to be silent."""
-    order, silent = _usable(observed.order, now), isinstance(observed.order, Silent)
+    order = _usable(observed.order, now)
+    silent = isinstance(observed.order, Silent) and now - observed.order.since >= STANDS_STILL
     return [
         worker
         for worker in observed.workers

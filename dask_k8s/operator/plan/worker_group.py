@@ -50,7 +50,7 @@ def _actions(
         *_adoptions(group, observed, home),
         *_joiners(group, observed, home, ends, len(choice.back), now),
         *leavers.marks(choice, now),
-        *leavers.drained(group, observed, home.ref, now),
+        *leavers.drained(group, observed, choice, home.ref, now),
     )
 
 
@@ -127,5 +127,5 @@ def _deadlines(
     if group.worker.replicas == 0:
         given_up = (leavers.given_up_at(w, group.worker.drain_timeout) for w in observed.workers if w.retiring_since)
         candidates += [moment for moment in given_up if moment is not None]
-    candidates += group_conditions.stalls(observed)
+    candidates += [*leavers.silences(observed), *group_conditions.stalls(observed)]
     yield from (moment for moment in candidates if moment > now)

@@ -23,7 +23,7 @@ MANY = 1_000
 class NoDrains:
     """Nobody is drained."""
 
-    def begin(self, key: Key, retire: Retire) -> None:
+    def begin(self, key: Key, retire: Retire) -> frozenset[Ref]:
         """Never asked."""
         raise AssertionError
 
