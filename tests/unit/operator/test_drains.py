@@ -320,7 +320,7 @@ async def test_who_is_given_up_is_forgotten_without_suspicion(talk: Talking, pod
     assert await talk.partner.scene("calls", what="workers_to_close") <= 2
     assert await talk.partner.scene("gather") == {"key": "done"}
     assert (await talk.partner.scene("state"))["suspicious"] == 0
-    assert path.read_text() == "ran\n" * 2
+    assert path.read_text().count("ran\n") >= 2, "once more, at least: elsewhere may be one that is forgotten next"
 
 
 async def test_a_slow_answer_ends_no_drain(talk: Talking, pods: Pods) -> None:
