@@ -86,7 +86,7 @@ class Attempts:
         counted = self if self.uid is None else self._without(now)
         if runner is None:
             return counted
-        return Attempts(uid=runner.ref.uid, seen=now, early=counted.early, lost=counted.lost)
+        return Attempts(uid=runner.ref.uid, seen=now, early=counted.early, lost=counted.lost)._still(observed, now)
 
     def _still(self, observed: ObservedJob, now: datetime) -> Attempts:
         runner = observed.runner

@@ -188,6 +188,15 @@ def test_a_lost_runner_is_counted_once_and_told() -> None:
     assert condition(third, "RunnerReplaced") == condition(second, "RunnerReplaced")
 
 
+@pytest.mark.parametrize("before", [known("r0"), {}], ids=["another one was there", "none was"])
+def test_a_runner_that_is_first_seen_when_it_is_lost_is_told_with_its_reason(before: dict[str, Any]) -> None:
+    """Nobody may have looked for the second that it lived."""
+    evicted = ended(Ending.LOST, why="Evicted: The node was low on memory.")
+    first = plan(job(status=before), observed(evicted, cluster()), NOW)
+    second = plan(job(status=status_of(first)), observed(None, cluster()), later(2))
+    assert "The node was low on memory" in condition(second, "RunnerReplaced")["message"]
+
+
 def test_another_runner_in_its_place_was_a_loss() -> None:
     """Whoever took the first one away, and though nobody saw it go."""
     made = plan(job(status=known("r1")), observed(runner(Phase.PENDING, "r2"), cluster()), NOW)
