@@ -1,14 +1,16 @@
-"""The drain of one worker's Pod, from when it is chosen until its Pod is gone."""
+"""The drain of one worker's Pod, from when it is chosen until its Pod is gone; and all drains of one cluster."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from dask_k8s.kinds.value import Ref
 from dask_k8s.operator.engine.queue import Key
 from dask_k8s.operator.observed import Drain, Drained, Silent
+from dask_k8s.scheduler.lines import Lines
 
 ABSENCE = 2.0
 """Seconds after which it has to be asked again whether a worker has joined."""
@@ -80,3 +82,16 @@ class Draining:
                 return now - self.since <= ABSENCE
             case _:
                 return True
+
+
+@dataclass(slots=True)
+class ClusterDrains:
+    """What is drained in one cluster."""
+
+    ref: Ref
+    lines: Lines
+    pods: set[str] = field(default_factory=set)
+    waiting: list[Draining] = field(default_factory=list)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    given_up: list[str] = field(default_factory=list)
+    forgetting: asyncio.Task[None] | None = None

@@ -12,7 +12,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from dask_k8s import names
@@ -22,7 +22,7 @@ from dask_k8s.kube.about import about_object
 from dask_k8s.kube.slots import Slots
 from dask_k8s.operator.actions import Retire
 from dask_k8s.operator.caches import Caches
-from dask_k8s.operator.draining import Draining
+from dask_k8s.operator.draining import ClusterDrains, Draining
 from dask_k8s.operator.engine.background import Background
 from dask_k8s.operator.engine.queue import Key
 from dask_k8s.operator.members import Housing, housed, order_of
@@ -64,19 +64,6 @@ UNCLEAR = (
 )
 
 
-@dataclass(slots=True)
-class _Cluster:
-    """What is drained in one cluster."""
-
-    ref: Ref
-    lines: Lines
-    pods: set[str] = field(default_factory=set)
-    waiting: list[Draining] = field(default_factory=list)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    given_up: list[str] = field(default_factory=list)
-    forgetting: asyncio.Task[None] | None = None
-
-
 class Drains:
     """All drains of one operator, over a few connections for each cluster: no call waits for one that moves data.
 
@@ -107,7 +94,7 @@ class Drains:
         self._reach = reach
         self._wake = wake
         self._caches = caches
-        self._clusters: dict[str, _Cluster] = {}
+        self._clusters: dict[str, ClusterDrains] = {}
         self._drains: dict[str, Draining] = {}
         self._refusals: dict[str, int] = defaultdict(int)
         self._refused: dict[str, Draining] = {}
@@ -166,22 +153,22 @@ class Drains:
         self._start(cluster)
         return frozenset(begun)
 
-    def _queue(self, cluster: _Cluster, queued: Draining) -> None:
+    def _queue(self, cluster: ClusterDrains, queued: Draining) -> None:
         self._drains[queued.pod.uid or ""] = queued
         cluster.waiting.append(queued)
         asyncio.get_running_loop().call_later(MOMENT, self._waits, cluster, queued)
 
-    def _start(self, cluster: _Cluster) -> None:
+    def _start(self, cluster: ClusterDrains) -> None:
         if cluster.waiting and len(cluster.tasks) < PARALLEL:
             task = self._background.begin(self._work(cluster))
             cluster.tasks.add(task)
             task.add_done_callback(cluster.tasks.discard)
 
-    def _cluster(self, ref: Ref) -> _Cluster:
+    def _cluster(self, ref: Ref) -> ClusterDrains:
         found = self._clusters.get(ref.uid or "")
         if found is None:
             lines = Lines(lambda: self._reach.connect(ref))
-            found = self._clusters[ref.uid or ""] = _Cluster(ref=ref, lines=lines)
+            found = self._clusters[ref.uid or ""] = ClusterDrains(ref=ref, lines=lines)
         return found
 
     def give_up(self, cluster: Ref, pod: Ref) -> None:
@@ -192,7 +179,7 @@ class Drains:
             if found.forgetting is None or found.forgetting.done():
                 found.forgetting = self._background.begin(self._forgotten(found))
 
-    async def _forgotten(self, cluster: _Cluster) -> None:
+    async def _forgotten(self, cluster: ClusterDrains) -> None:
         """Once: a scheduler that does not hear it finds out by itself, and suspects what ran there."""
         while cluster.given_up:
             uids, cluster.given_up = cluster.given_up, []  # all that have come while it was asked about others
@@ -224,7 +211,7 @@ class Drains:
         """Tasks that may run on workers alone that have left a group."""
         return self._stranded.of(key)
 
-    async def _work(self, cluster: _Cluster) -> None:
+    async def _work(self, cluster: ClusterDrains) -> None:
         """Drain what waits, and what comes to wait meanwhile."""
         while cluster.waiting:
             first = cluster.waiting[0]
@@ -233,7 +220,7 @@ class Drains:
             cluster.waiting = [each for each in cluster.waiting if (each.key, each.timeout) != together]
             await self._drained(cluster, batch)
 
-    async def _drained(self, cluster: _Cluster, batch: list[Draining]) -> None:
+    async def _drained(self, cluster: ClusterDrains, batch: list[Draining]) -> None:
         """Drain workers that were chosen together, however often that needs to be begun."""
         failures = 0
         while rest := [each for each in batch if self._goes_on(each)]:
@@ -256,7 +243,7 @@ class Drains:
             await asyncio.sleep(pause(failures, self._timing.silence))
             failures += 1
 
-    async def _drain(self, cluster: _Cluster, batch: list[Draining]) -> None:
+    async def _drain(self, cluster: ClusterDrains, batch: list[Draining]) -> None:
         """In one call to the scheduler, which then moves data only once; moving gigabytes takes as long as it takes."""
         timeout = max(each.time_left() for each in batch)
         by_uid = {each.pod.uid or "": each for each in batch}
@@ -322,7 +309,7 @@ class Drains:
         if each.told.state is Drain.UNDER_WAY:
             self._tell(each, replace(each.told, left=None, silent=None, moved=None, waits=False))
 
-    def _waits(self, cluster: _Cluster, each: Draining) -> None:
+    def _waits(self, cluster: ClusterDrains, each: Draining) -> None:
         """Tell that it waits for its turn, if that is what it waits for: a scheduler may be slow as well."""
         if not self._goes_on(each):
             return
@@ -396,7 +383,7 @@ class Drains:
             key = Key(names.WORKER_GROUP, old["metadata"]["namespace"], old["metadata"]["name"])
             self._stranded.forget(key)
 
-    def _end(self, cluster: _Cluster) -> None:
+    def _end(self, cluster: ClusterDrains) -> None:
         self._stranded.forget_cluster(cluster.ref)
         for task in cluster.tasks:
             task.cancel()
