@@ -82,7 +82,7 @@ def choose(observed: ObservedGroup, surplus: int, replicas: int, now: datetime) 
 def needs_order(observed: ObservedGroup, surplus: int, replicas: int) -> bool:
     """Whether the scheduler has to be asked who may leave."""
     candidates = [each for each in observed.workers if _may_be_chosen(each, replicas) or _may_have_joined(each)]
-    surely_empty = sum(each.stays and each.phase is Phase.PENDING and not each.placed for each in observed.workers)
+    surely_empty = sum(_looks_empty(each) and not each.placed for each in observed.workers)
     return bool(candidates) and surplus + len(_refused(observed)) > surely_empty
 
 
@@ -154,10 +154,9 @@ def may_go(worker: Worker, replicas: int, timeout: int, now: datetime) -> bool:
     """
     if worker.drain in (Drain.EMPTY, Drain.ABSENT) or worker.phase is Phase.ENDED:
         return True
-    if worker.phase is Phase.PENDING and worker.drain is not Drain.REFUSED:
-        silent = None if worker.drained is None else worker.drained.silent
-        if not worker.placed or (silent is not None and now - silent.since >= STANDS_STILL):
-            return True
+    silent = worker.drained is not None and _is_silent(worker.drained.silent, now)
+    if worker.phase is Phase.PENDING and worker.drain is not Drain.REFUSED and (silent or not worker.placed):
+        return True
     until = given_up_at(worker, timeout)
     return replicas == 0 and until is not None and now >= until
 
@@ -215,19 +214,27 @@ def _refused(observed: ObservedGroup) -> list[Worker]:
 def _empty(observed: ObservedGroup, now: datetime) -> list[Worker]:
     """Those of which no container runs; of one that has a node the scheduler has to say so, too, or to be silent."""
     order = _usable(observed.order, now)
-    silent = isinstance(observed.order, Silent) and now - observed.order.since >= STANDS_STILL
+    silent = _is_silent(observed.order, now)
     return [
         worker
         for worker in observed.workers
-        if worker.stays
-        and worker.phase is Phase.PENDING
+        if _looks_empty(worker)
         and (not worker.placed or silent or (order is not None and worker.ref.name not in order))
     ]
 
 
+def _looks_empty(worker: Worker) -> bool:
+    return worker.stays and worker.phase is Phase.PENDING
+
+
 def _may_have_joined(worker: Worker) -> bool:
     """Whether a container may run of which its kubelet has not told: it starts many, or the API server is away."""
-    return worker.stays and worker.phase is Phase.PENDING and worker.placed
+    return _looks_empty(worker) and worker.placed
+
+
+def _is_silent(heard: object, now: datetime) -> bool:
+    """Whether a scheduler does not answer, and not only to one question."""
+    return isinstance(heard, Silent) and now - heard.since >= STANDS_STILL
 
 
 def _may_be_chosen(worker: Worker, replicas: int) -> bool:
