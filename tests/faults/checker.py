@@ -165,14 +165,30 @@ class Checker:
                 yield f"{_called(group)} was not looked at since its last edit"
             if not status.get("replicas") == status.get("readyReplicas") == asked:
                 yield f"{_called(group)} says {status.get('readyReplicas')} of {status.get('replicas')} for {asked}"
+            ends = status.get("earlyEnds")
+            if ends and any(pod["metadata"]["creationTimestamp"] > ends["last"] for pod in self.workers(group)):
+                yield f"{_called(group)} counts early ends still, until a worker that was made later is a minute old"
             if self._has_a_cluster(group):
                 yield from _lies(group)
             elif "ClusterNotFound" not in {each["reason"] for each in status.get("conditions") or ()}:
                 yield f"{_called(group)} does not say that it waits for a cluster"
         for cluster in [each for informer in self.clusters for each in informer.values()]:
-            if (cluster.get("status") or {}).get("phase") != "Running":
-                yield f"{_called(cluster)} says {cluster.get('status')}"
+            said, true = cluster.get("status") or {}, self._true_of(cluster)
+            if wrong := {field: said.get(field) for field in true if said.get(field) != true[field]}:
+                yield f"{_called(cluster)} says {wrong}, and it is {true}"
             yield from _lies(cluster)
+
+    def _true_of(self, cluster: Manifest) -> Json:
+        """What a cluster's status has to say; its counts are those of its default group."""
+        namespace, name = cluster["metadata"]["namespace"], cluster["metadata"]["name"]
+        group = next(filter(None, (each.get(namespace, names.default_group(name)) for each in self.groups)), {})
+        scheduler = next(filter(None, (each.get(namespace, names.scheduler_pod(name)) for each in self.pods)), {})
+        return {
+            "observedGeneration": cluster["metadata"]["generation"],
+            "phase": "Running",
+            **{field: (group.get("status") or {}).get(field) for field in ("replicas", "readyReplicas")},
+            "scheduler": _process(scheduler),
+        }
 
     def _due(self, group: Manifest) -> int:
         """How many workers it is to have now."""
@@ -222,6 +238,12 @@ def _lies(item: Manifest) -> Iterator[str]:
 
 def _called(item: Manifest) -> str:
     return f"{item.get('kind', 'object')} {item['metadata']['namespace']}/{item['metadata']['name']}"
+
+
+def _process(scheduler: Manifest) -> Json:
+    """Which scheduler process it is, as a status says it."""
+    ran = (scheduler.get("status") or {}).get("containerStatuses") or ()
+    return {"uid": scheduler.get("metadata", {}).get("uid"), "restarts": sum(each["restartCount"] for each in ran)}
 
 
 def _asked(group: Manifest | None) -> int:

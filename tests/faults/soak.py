@@ -8,6 +8,7 @@ import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +112,7 @@ class Run:
         self._deeds = deeds
         self._chance = Chance(place.faults, options.seed + 1)
         self._random = random.Random(options.seed + 2)
-        self._deletions: list[Met] = []
+        self._answered: list[tuple[Met, bytes, int]] = []
         place.faults.passed = self._passed
 
     async def shake(self) -> None:
@@ -144,10 +145,9 @@ class Run:
             well = now if complaints else well
         settled = well - began
         before = len(self._place.faults.requests)
+        writes = self._writes()
+        quiet = time.monotonic()
         await asyncio.sleep(self._options.quiet)
-        loud = self._writes(before)
-        del loud[UPDATES]
-        shaken = self._writes(0)
         causes = self._checker.more + self._checker.fewer + self._deeds.ended + self._deeds.done.total()
         per_change = before / causes
         if per_change > MOST_REQUESTS:
@@ -157,15 +157,15 @@ class Run:
             complaints.append(f"{self._checker.created} workers were made, where {wanted} were wanted")
         return {
             "seed": self._options.seed,
-            "complaints": [*self._checker.surplus, *complaints, *[f"written while quiet: {each}" for each in loud]],
+            "complaints": [*self._checker.surplus, *complaints, *self._loud(quiet)],
             "surplus after a crash": self._checker.after_a_crash,
             "settled after, s": round(settled, 1),
             "deeds": dict(self._deeds.done),
             "faults": dict(self._chance.met),
             "processes": self._place.starts,
             "worker Pods": {"created": self._checker.created, "gone": self._checker.gone},
-            "writes": sum(shaken.values()) - sum(loud.values()),
-            "writes by kind": dict(shaken),
+            "writes": writes.total(),
+            "writes by kind": dict(writes),
             "requests": len(self._place.faults.requests),
             "pages": sum("continue" in met.query for met in self._place.faults.requests),
             "requests a change": round(per_change, 2),
@@ -174,22 +174,36 @@ class Run:
         }
 
     def _passed(self, met: Met, body: bytes, status: int) -> None:
-        """One that was refused, since the Pod is not as it was seen any more, deleted nothing."""
-        if met.method == "DELETE" and "/pods/" in met.path and status < 300:
-            self._deletions.append(met)
+        self._answered.append((met, body, status))
+
+    def _loud(self, since: float) -> Iterator[str]:
+        """What was written where nothing had to be."""
+        for met, body, _ in self._answered:
+            name = _name(met)
+            if met.at >= since and name not in (UPDATES, None):
+                yield f"written while quiet: {name}, {met.path}: {body.decode()}"
 
     def _deleted(self) -> set[str]:
-        """The Pods, as ``namespace/name``, that it deleted from groups that were there."""
+        """The Pods, as ``namespace/name``, that it deleted from groups that were there.
+
+        One that was refused, since the Pod is not as it was seen any more, deleted nothing.
+        """
         named = [
-            (met.path.removeprefix("/api/v1/namespaces/").replace("/pods/", "/"), met.at) for met in self._deletions
+            (met.path.removeprefix("/api/v1/namespaces/").replace("/pods/", "/"), met.at)
+            for met, _, status in self._answered
+            if met.method == "DELETE" and "/pods/" in met.path and status < 300
         ]
         return {pod for pod, at in named if not self._checker.went_with_its_group(pod, at)}
 
-    def _writes(self, since: int) -> Counter[str]:
-        met = [
-            calls.of(each.method, each.path) for each in self._place.faults.requests[since:] if each.method in WRITES
-        ]
-        return Counter(f"{call.verb} {call.resource}" for call in met if call.resource not in NO_WORK)
+    def _writes(self) -> Counter[str]:
+        """All that were asked for until now, answered or not."""
+        return Counter(filter(None, map(_name, self._place.faults.requests)))
+
+
+def _name(met: Met) -> str | None:
+    """What a request writes; None where it reads, and for what is written however little there is to do."""
+    call = calls.of(met.method, met.path)
+    return f"{call.verb} {call.resource}" if met.method in WRITES and call.resource not in NO_WORK else None
 
 
 if __name__ == "__main__":
