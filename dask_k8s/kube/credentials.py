@@ -36,6 +36,9 @@ _NOT_AGAIN_WITHIN = 1.0
 _NOT_AHEAD_AGAIN_WITHIN = 10.0
 """Seconds between two log-ins that nobody was refused for: some plug-ins hand out a token to its very end."""
 
+LOG_IN_LIMIT = 300.0
+"""Seconds for one log-in: some plug-ins open a browser, and wait for a person."""
+
 
 @value
 class Credentials:
@@ -164,16 +167,19 @@ class Source(Protocol):
 
 
 class Login:
-    """Keeps the answer of the latest log-in, and logs in again when it ends or was refused."""
+    """Keeps the answer of the latest log-in, and logs in again when it ends or was refused.
+
+    One log-in at a time, and it goes on when nobody waits for it any more: a plug-in may take longer than a request
+    may, and would never come to its end if it went with the one that began it.
+    """
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._answer: Answer | None = None
         self._tls: ssl.SSLContext | None = None
         self._files: tuple[bytes, ...] | None = None
-        self._lock = asyncio.Lock()
+        self._running: asyncio.Task[None] | None = None
         self._at = -_NOT_AGAIN_WITHIN
-        self._ahead_at = -_NOT_AHEAD_AGAIN_WITHIN
         self._failure = ""
 
     def credentials(self, *, in_cluster: bool) -> Credentials:
@@ -196,45 +202,55 @@ class Login:
 
     async def headers(self) -> Mapping[str, str]:
         """The header that says who asks; empty where a certificate does."""
-        if self._ends_soon(self._latest().expires) and not self._lock.locked():
-            await self._renew_ahead()
-        authorization = self._latest().authorization
-        return {"Authorization": authorization} if authorization else {}
+        answer = self._latest()
+        if self._running is None and self._ends_soon(answer.expires):
+            self._renew_ahead()
+        return {"Authorization": answer.authorization} if answer.authorization else {}
 
     async def refresh(self) -> None:
         """Logs in again. Many callers at once, as when a token ends under 64 requests, make one log-in."""
-        async with self._lock:
-            if time.monotonic() - self._at >= _NOT_AGAIN_WITHIN:
-                await self._log_in()
-            elif self._failure:
+        if self._running is None and time.monotonic() - self._at < _NOT_AGAIN_WITHIN:
+            if self._failure:
                 raise NoCredentials(self._failure)
+            return
+        await asyncio.shield(self._running or self._begin())
 
-    async def _renew_ahead(self) -> None:
-        """What is there is kept while nothing newer comes: it may hold for long, and the server says when it does not.
-
-        One request waits for it, and no other: a plug-in may take longer than a Lease has.
-        """
+    def _renew_ahead(self) -> None:
+        """No request waits for it. What is there is kept while nothing newer comes: the server says when it is over."""
         level = logging.DEBUG if self._failure else logging.WARNING
-        self._ahead_at = time.monotonic()
-        try:
-            await self.refresh()
-        except NoCredentials as problem:
-            logger.log(level, "The log-in could not be renewed ahead of its end: %s", problem)
+        self._begin().add_done_callback(lambda _: self._tell_failure(level))
+
+    def _tell_failure(self, level: int) -> None:
+        if self._failure:
+            logger.log(level, "The log-in could not be renewed ahead of its end: %s", self._failure)
+
+    def _begin(self) -> asyncio.Task[None]:
+        self._running = asyncio.create_task(self._log_in())
+        self._running.add_done_callback(self._ended)
+        return self._running
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running = None
+        if not task.cancelled():
+            task.exception()  # it is told to those who wait; where nobody does, it is no surprise
 
     async def _log_in(self) -> None:
+        limit = asyncio.timeout(LOG_IN_LIMIT)
         try:
-            answer = await self._source.log_in()
+            async with limit:
+                answer = await self._source.log_in()
             self._renew_tls(answer)
         except Exception as problem:
             # A kubeconfig is a user's file and its plug-ins are programs. Whatever they do wrong, asserts and
             # missing keys inside the library included, means that there is no log-in, and is told as it came.
-            what = str(problem) or type(problem).__name__
+            late = f"it had not come to its end after {LOG_IN_LIMIT:g} s" if limit.expired() else ""
+            what = late or str(problem) or type(problem).__name__
             self._at, self._failure = time.monotonic(), f"{self._source} gives no log-in: {what}"
             raise NoCredentials(self._failure) from problem
         self._at, self._failure, self._answer = time.monotonic(), "", answer
 
     def _ends_soon(self, expires: datetime | None) -> bool:
-        if expires is None or time.monotonic() - max(self._at, self._ahead_at) < _NOT_AHEAD_AGAIN_WITHIN:
+        if expires is None or time.monotonic() - self._at < _NOT_AHEAD_AGAIN_WITHIN:
             return False
         return (expires - datetime.now(UTC)).total_seconds() < RENEW_AHEAD
 

@@ -7,6 +7,7 @@ import ssl
 import stat
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -280,7 +281,6 @@ class Source:
 def later(login: Login) -> None:
     """As if the latest log-in had been some seconds ago."""
     login._at -= 15
-    login._ahead_at -= 15
 
 
 async def test_many_who_were_refused_log_in_once() -> None:
@@ -296,15 +296,23 @@ async def test_many_who_were_refused_log_in_once() -> None:
     assert await login.headers() == {"Authorization": "Bearer 2"}
 
 
+async def renewed(login: Login) -> Mapping[str, str]:
+    """What requests carry after the log-in that one of them has begun."""
+    await login.headers()
+    while login._running is not None:
+        await asyncio.sleep(0)
+    return await login.headers()
+
+
 async def test_a_token_is_renewed_before_it_ends() -> None:
     """One that has less than a minute left takes no request along; but no log-in each time, if all are so short."""
-    source = Source(lasts=timedelta(seconds=credentials.RENEW_AHEAD / 2))
-    login = Login(source)
-    await login.refresh()
-    assert await login.headers() == {"Authorization": "Bearer 1"}
+    login, source = await ending()
+    login._at += 15
+    assert await renewed(login) == {"Authorization": "Bearer 1"}
     later(login)
-    assert await login.headers() == {"Authorization": "Bearer 2"}
-    assert await login.headers() == {"Authorization": "Bearer 2"}
+    assert await renewed(login) == {"Authorization": "Bearer 2"}
+    assert await renewed(login) == {"Authorization": "Bearer 2"}
+    assert source.times == 2
 
 
 async def ending() -> tuple[Login, Source]:
@@ -322,13 +330,13 @@ async def test_a_token_that_cannot_be_renewed_yet_is_kept(caplog: pytest.LogCapt
     source.fails = True
     for times in (2, 3):
         for _ in range(3):
-            assert await login.headers() == {"Authorization": "Bearer 1"}
+            assert await renewed(login) == {"Authorization": "Bearer 1"}
         assert source.times == times
         later(login)
     told = "The log-in could not be renewed ahead of its end: The source gives no log-in: broken"
     assert [(each.levelname, each.getMessage()) for each in caplog.records] == [("WARNING", told)]
     source.fails = False
-    assert await login.headers() == {"Authorization": "Bearer 4"}
+    assert await renewed(login) == {"Authorization": "Bearer 4"}
 
 
 async def test_a_pods_token_that_cannot_be_read_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,7 +347,7 @@ async def test_a_pods_token_that_cannot_be_read_is_kept(tmp_path: Path, monkeypa
     await login.refresh()
     (account / "token").unlink()
     later(login)
-    assert await login.headers() == {"Authorization": "Bearer first"}
+    assert await renewed(login) == {"Authorization": "Bearer first"}
     with pytest.raises(NoCredentials, match="No such file"):
         await login.refresh()
 
@@ -353,19 +361,44 @@ async def test_many_who_were_refused_fail_by_one_log_in() -> None:
     assert source.times == 2
 
 
-async def test_one_request_alone_waits_for_a_renewal_ahead_of_time() -> None:
-    """And where that one is given up, the next does not take its place at once."""
+async def test_no_request_waits_for_a_renewal_ahead_of_time() -> None:
+    """And there is one at a time."""
     login, source = await ending()
     source.goes_on.clear()
-    waits = asyncio.ensure_future(login.headers())
-    await asyncio.sleep(0)
-    assert source.times == 2
-    for _ in range(2):
+    for _ in range(3):
         async with asyncio.timeout(10):
             assert await login.headers() == {"Authorization": "Bearer 1"}
-        waits.cancel()
-        await asyncio.wait([waits])
+        await asyncio.sleep(0)
     assert source.times == 2
+    source.goes_on.set()
+    assert await renewed(login) == {"Authorization": "Bearer 2"}
+
+
+async def test_a_log_in_goes_on_when_nobody_waits_for_it_any_more() -> None:
+    """A plug-in that takes four seconds is done after four seconds, though a Lease waits three for each answer."""
+    login, source = await ending()
+    source.goes_on.clear()
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await login.refresh()
+    source.goes_on.set()
+    await login.refresh()
+    assert await login.headers() == {"Authorization": "Bearer 2"}
+    assert source.times == 2
+
+
+async def test_a_log_in_that_comes_to_no_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person may have gone from the browser that it opened; the next one may go better."""
+    login, source = await ending()
+    source.goes_on.clear()
+    monkeypatch.setattr(credentials, "LOG_IN_LIMIT", 0.01)
+    with pytest.raises(NoCredentials, match=r"The source gives no log-in: it had not come to its end after 0\.01 s"):
+        await login.refresh()
+    source.goes_on.set()
+    later(login)
+    await login.refresh()
+    assert await login.headers() == {"Authorization": "Bearer 3"}
 
 
 async def test_nobody_is_told_who_has_not_logged_in() -> None:
