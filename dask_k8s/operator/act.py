@@ -251,13 +251,14 @@ class Hands:
         owner = clear.owner
         if await self._found(owner) is not None:
             return Clear(owner=owner, left=())
-        results = list[bool | BaseException]()
+        gone = list[Ref]()
         for first in range(0, len(clear.left), OF_ONE_CLEAR):
-            deletions = (self._delete(key, each, None) for each in clear.left[first : first + OF_ONE_CLEAR])
-            results += await asyncio.gather(*deletions, return_exceptions=True)
-        for error in (result for result in results if isinstance(result, BaseException)):
-            raise error
-        gone = [ref for ref, went in zip(clear.left, results, strict=True) if went is True]
+            batch = clear.left[first : first + OF_ONE_CLEAR]
+            results = await asyncio.gather(*(self._delete(key, ref, None) for ref in batch), return_exceptions=True)
+            self._progressed(key)
+            for error in (result for result in results if isinstance(result, BaseException)):
+                raise error
+            gone += [ref for ref, went in zip(batch, results, strict=True) if went is True]
         return Clear(owner=owner, left=tuple(gone))
 
     async def _stays(self, owner: Ref) -> bool:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import pytest
+from aiohttp import web
+
+from dask_k8s.errors import Unavailable
 from dask_k8s.kinds.value import Ref
+from dask_k8s.kube.client import Client
 from dask_k8s.kube.slots import Lane, lane
-from dask_k8s.operator.act import AT_ONCE, Hands
-from dask_k8s.operator.actions import Delete, Retire
+from dask_k8s.operator.act import AT_ONCE, OF_ONE_CLEAR, Hands
+from dask_k8s.operator.actions import Clear, Delete, Retire
 from dask_k8s.operator.deeds import Deeds
 from dask_k8s.operator.engine.election import Fence, boottime
 from dask_k8s.operator.engine.expectations import Expectations
@@ -44,15 +49,20 @@ async def hands(fence: Fence) -> AsyncIterator[Hands]:
     async with await asyncio.start_server(swallow, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         async with client_of(f"http://127.0.0.1:{port}") as client:
-            yield Hands(
-                client,
-                fence=fence,
-                expectations=Expectations(),
-                refusals=Refusals(),
-                drains=NoDrains(),
-                deeds=Deeds(),
-                progressed=lambda key: None,
-            )
+            yield at(client, fence, progressed=lambda _: None)
+
+
+def at(client: Client, fence: Fence, progressed: Callable[[Key], None]) -> Hands:
+    """Those that write by this client."""
+    return Hands(
+        client,
+        fence=fence,
+        expectations=Expectations(),
+        refusals=Refusals(),
+        drains=NoDrains(),
+        deeds=Deeds(),
+        progressed=progressed,
+    )
 
 
 async def carried_out(found: Hands, namespace: str) -> None:
@@ -83,3 +93,33 @@ async def test_what_waits_for_its_turn_costs_nothing_yet() -> None:
             for number in range(AT_ONCE):
                 lane.set(Lane(f"n{number % 10}"))
                 await found._places.take()
+
+
+async def test_what_is_cleared_away_is_told_batch_by_batch_and_ends_with_the_first_failure() -> None:
+    """Who does not hear of it for minutes takes the pass for dead; and a server that is in need gets one batch."""
+    asked, told, well = list[str](), list[Key](), 2 * OF_ONE_CLEAR
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.method == "GET":
+            return web.json_response({"reason": "NotFound"}, status=404)
+        asked.append(request.path)
+        return web.json_response({}, status=200 if len(asked) <= well else 503)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    fence, owner = Fence(), Ref(kind="DaskWorkerGroup", namespace="n", name="g", uid="u")
+    fence.extend(boottime() + 60)
+    left = tuple(Ref(kind="Pod", namespace="n", name=f"p{number}", uid=f"u{number}") for number in range(MANY))
+    host, port = runner.addresses[0]
+    lane.set(Lane("n"))
+    async with client_of(f"http://{host}:{port}") as client:
+        with pytest.raises(Unavailable):
+            await at(client, fence, told.append).carry_out(
+                Key("DaskWorkerGroup", "n", "g"), [Clear(owner=owner, left=left)]
+            )
+    await runner.cleanup()
+    assert len(asked) == well + OF_ONE_CLEAR
+    assert len(told) == 3 + 1, "one for each batch, and one for the deed"
