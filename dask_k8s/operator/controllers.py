@@ -179,16 +179,16 @@ class Controllers:
         return cluster_plan.plan(cluster, self._observer.cluster(key, cluster), now), cluster.head.ref
 
     def _group(self, key: Key, manifest: Manifest, now: datetime, draw: str) -> tuple[Plan, Ref | None]:
-        group = WorkerGroup.from_manifest(manifest)
-        if not self._follows(key.namespace, group.cluster, now):
+        if not self._follows(key.namespace, spec_cluster(manifest), now):
             return NOTHING, None
+        group = WorkerGroup.from_manifest(manifest)
         observed = self._observer.group(key, group, now, draw)
         return group_plan.plan(group, observed, now), None if observed.home is None else observed.home.ref
 
     def _autoscaler(self, key: Key, manifest: Manifest, now: datetime) -> tuple[Plan, Ref | None]:
-        autoscaler = Autoscaler.from_manifest(manifest)
-        if not self._follows(key.namespace, autoscaler.cluster, now):
+        if not self._follows(key.namespace, spec_cluster(manifest), now):
             return NOTHING, None
+        autoscaler = Autoscaler.from_manifest(manifest)
         observed = self._observer.autoscaler(key, autoscaler)
         made = autoscaler_plan.plan(autoscaler, observed, self._max_workers, now)
         return made, None if observed.home is None else observed.home.ref
@@ -200,9 +200,12 @@ class Controllers:
         job = Job.from_manifest(manifest)
         return job_plan.plan(job, self._observer.job(key, job), now), None
 
-    def _follows(self, namespace: str, name: str, now: datetime) -> bool:
-        """Whether what belongs to a cluster of that name is ours; taking over is the cluster's own pass."""
-        cluster = self._caches.clusters.get(namespace, name)
+    def _follows(self, namespace: str, name: str | None, now: datetime) -> bool:
+        """Whether what belongs to a cluster of that name is ours; taking over is the cluster's own pass.
+
+        Asked before a resource is read: who cannot read it, and does not serve it, has nothing to say about it.
+        """
+        cluster = self._caches.clusters.get(namespace, name or "")
         if cluster is None:
             return self._me == names.DEPLOYED
         return self._verdict(cluster, now) is Verdict.SERVE
@@ -280,6 +283,8 @@ class Controllers:
     def _on_resource(self, kind: str, old: Manifest | None, new: Manifest | None) -> None:
         key = _key(kind, new or old or {})
         self._forget_gone(key)
+        if new is not None and (old is None or old["metadata"]["uid"] != new["metadata"]["uid"]):
+            self._expectations.forget(key)  # those of another one that had its name
         if new is not None:
             self._owners[new["metadata"]["uid"]] = key
         elif old is not None and self._has_pods(kind, old["metadata"]["uid"]):

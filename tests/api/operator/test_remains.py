@@ -89,6 +89,32 @@ async def test_pods_that_have_lost_their_owner_stay(
         assert len(await world.pods()) == 5
 
 
+async def test_a_group_that_took_anothers_name_does_not_wait_for_the_pods_of_that(
+    world: World, serve: Serve, faults: Faults, through: Client
+) -> None:
+    """It was deleted and made again while nobody heard of it, nor of its Pods: what was asked for was for the other."""
+    async with serve(client=through):
+        await world.make(seed_cluster())
+        await world.workers(2)
+        await quiet(faults)
+        faults.lines = without("/pods")
+        await world.client.create(another(world.namespace, replicas=3))
+        before = {pod["metadata"]["uid"] for pod in await world.workers(5)}
+        for watch in faults.watches():
+            if watch.path.endswith("/daskworkergroups"):
+                faults.mute(watch)
+        await world.client.delete(DASK_WORKER_GROUP, world.namespace, "another")
+        await world.client.create(another(world.namespace, replicas=3))
+        for watch in faults.watches():
+            if watch.path.endswith("/daskworkergroups"):
+                faults.cut(watch)
+
+        async def three_more() -> bool:
+            return len([pod for pod in await world.pods() if pod["metadata"]["uid"] not in before]) == 3
+
+        await world.until(three_more, "three of its own", within=5.0)
+
+
 async def three_refused(requests: list[Met]) -> bool:
     return sum(met.method == "DELETE" and "/pods/" in met.path for met in requests) >= 3
 
