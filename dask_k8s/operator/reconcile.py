@@ -79,10 +79,17 @@ class Reconciler:
             await self._hands.carry_out(key, decided.plan.actions)
         finally:
             self._log(decided.ref, told, self._deeds.told(key))
-        if decided.plan.wake_at is not None:
-            self._queue.add_after(key, max(SOONEST, (decided.plan.wake_at - self._clock()).total_seconds()))
+        self._wake(key, decided.plan.wake_at)
         if self._refused(key) != before:
             self._queue.add(key)  # the plan saw something else, and what is refused belongs into a condition
+
+    def _wake(self, key: Key, planned: datetime | None) -> None:
+        """When the plan asked for it, and when what was refused since the plan was made may be tried again."""
+        now = self._clock()
+        retries = (each.retry_at for each in self._refusals.of(key) if each.waits(now))
+        for moment in (planned, min(retries, default=None)):
+            if moment is not None:
+                self._queue.add_after(key, max(SOONEST, (moment - now).total_seconds()))
 
     def _refused(self, key: Key) -> set[tuple[str, str]]:
         return {(refusal.reason, refusal.message) for refusal in self._refusals.of(key)}

@@ -145,6 +145,23 @@ async def test_a_full_quota_is_no_hot_loop(world: World, serve: Serve, faults: F
         assert made(faults) - before <= 1 + 2 + 1, "one, two of which one is refused, and one more attempt at most"
 
 
+async def test_what_is_refused_is_tried_again_though_it_is_refused_with_the_same_words(
+    world: World, serve: Serve, faults: Faults, through: Client
+) -> None:
+    """No event comes where an administrator has given a right, or raised a quota."""
+    async with serve(client=through):
+        forbids = says(403, json.dumps(FULL).encode(), times=10**6, headers={"Content-Type": "application/json"})
+        faults.trouble = only(makes_a_pod, forbids)
+        await world.make(seed_cluster())
+
+        async def thrice() -> bool:
+            return made(faults) == 3
+
+        await world.until(thrice, "the third attempt, six seconds after the first")
+        faults.trouble = None
+        await world.until(lambda: world.pods("scheduler"), "the scheduler's Pod")
+
+
 FULL = {
     "kind": "Status",
     "status": "Failure",
