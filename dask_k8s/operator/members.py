@@ -3,8 +3,9 @@
 A Pod may have several workers (``--nworkers``), and a worker any name. A Pod on its node's own network shares that
 address with other Pods and with whoever else runs there, and a worker may announce another address than its Pod's: then
 its name decides, which is its Pod's, with a number behind it where there are several. A worker of no Pod joined by
-hand; or it announces an address that is not its Pod's, and nobody gave it a name. So while there is one, a Pod that
-runs and seems to have no worker may have that one, unless its command names its workers after it.
+hand; or it announces an address that is not its Pod's, or that its kubelet has not told yet, and nobody gave it a name.
+So while there is one, a Pod that runs, or may do so, and seems to have no worker may have that one, unless its command
+names its workers after it.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def housed(members: Sequence[Member], pods: Collection[Manifest]) -> Housing:
             by_host[host].append(pod["metadata"]["uid"])
     shared = {_host(pod) for pod in pods if _shares(pod)}
     named = {pod["metadata"]["uid"] for pod in pods if pod["spec"].get("namesWorkers")}
-    running = [pod["metadata"]["uid"] for pod in pods if pod["status"].get("phase") == "Running"]
+    running = [pod["metadata"]["uid"] for pod in pods if _may_run(pod)]
     found, unclear = defaultdict[str, list[Member]](list), set[str]()
     for member in members:
         at = by_host.get(host := host_of(member.address), [])
@@ -96,6 +97,13 @@ def _named(name: str | None, pods: Mapping[str, str]) -> str | None:
 
 def _shares(pod: Manifest) -> bool:
     return bool(pod["spec"].get("hostNetwork"))
+
+
+def _may_run(pod: Manifest) -> bool:
+    """Also where its kubelet, which tells late, has not even told its address."""
+    status, phase = pod["status"], pod["status"].get("phase")
+    unheard_of = phase in (None, "Pending") and pod["spec"].get("nodeName") and not status.get("podIP")
+    return phase == "Running" or bool(unheard_of)
 
 
 def _host(pod: Manifest) -> str:

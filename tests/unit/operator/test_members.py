@@ -10,11 +10,18 @@ from dask_k8s.operator.members import Member, housed, names_needed
 
 
 def pod(
-    name: str, host: str | None, phase: str = "Running", *, named: bool = False, shares: bool = False
+    name: str,
+    host: str | None,
+    phase: str = "Running",
+    *,
+    named: bool = False,
+    shares: bool = False,
+    node: str | None = None,
 ) -> dict[str, Any]:
     """A Pod as the cache has it; with a command that names its workers after it, or not; on its node's own network."""
     status = {"phase": phase, **({} if host is None else {"podIP": host})}
-    spec = {"namesWorkers": named, **({"hostNetwork": True} if shares else {})}
+    placed = {} if node is None else {"nodeName": node}
+    spec = {"namesWorkers": named, **({"hostNetwork": True} if shares else {}), **placed}
     return {"metadata": {"name": name, "uid": f"uid-{name}"}, "spec": spec, "status": status}
 
 
@@ -42,6 +49,20 @@ ROWS = [
         ["uid-a", "uid-b"],
     ),
     ("nor of one that does not run", [worker("10.9.9.9")], [pod("p", None, "Pending")], {}, []),
+    (
+        "one that has a node may run, before its kubelet has even told its address",
+        [worker("10.9.9.9")],
+        [pod("p", None, "Pending", node="node")],
+        {},
+        ["uid-p"],
+    ),
+    (
+        "but not there, once it has told another one",
+        [worker("10.9.9.9")],
+        [pod("p", "10.0.0.1", "Pending", node="node")],
+        {},
+        [],
+    ),
     ("one that announces another address is found by its name", [worker("gateway", "b")], [A, B], {"uid-b": 1}, []),
     ("also as one of several", [worker("gateway", "b-0"), worker("gateway", "b-1", 2)], [A, B], {"uid-b": 2}, []),
     ("but not by half a name", [worker("gateway", "b-x")], [A, B], {}, ["uid-a", "uid-b"]),
