@@ -64,12 +64,14 @@ def choose(observed: ObservedGroup, surplus: int, replicas: int, now: datetime) 
     """Who leaves, for a number of workers that are too many; and who comes back, for one that are too few.
 
     Where none is to stay, the order does not matter: all are marked at once, so that ``drainTimeout`` begins even
-    though the scheduler is silent. Workers on nodes that go leave whatever the number.
+    though the scheduler is silent. Workers on nodes that go leave whatever the number. Where some are to stay, nobody
+    who runs leaves in the place of one that was asked for and not seen yet: that holds nothing, and is seen soon.
     """
     refused = _refused(observed)
     wanted = max(0, surplus + len(refused))
     empty = _empty(observed, now)[:wanted]
-    running = _running(observed, replicas, now)[: wanted - len(empty)]
+    unseen = sum(each.stays and each.phase is Phase.EXPECTED for each in observed.workers) if replicas else 0
+    running = _running(observed, replicas, now)[: max(0, wanted - len(empty) - unseen)]
     gone = len(empty) + len(running)
     return Choice(
         empty=tuple(empty),

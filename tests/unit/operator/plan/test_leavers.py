@@ -82,6 +82,8 @@ CHOICES = [
     ("but it is asked first", 0, observed(a, b), [], True),
     ("and with its answer all are marked", 0, observed(a, b, order=order("b", "a")), ["mark a", "mark b"], True),
     ("what was asked for and not seen yet has to be seen first", 0, observed(starting), [], False),
+    ("nobody who runs leaves in its place", 1, observed(a, starting, order=order("a")), [], True),
+    ("unless none is to stay", 0, observed(a, starting, order=order("a")), ["mark a"], True),
     ("who is being deleted is not too many", 1, observed(a, worker("b", Phase.LEAVING)), [], False),
     ("nor is who was chosen before", 1, observed(a, retiring("b", Drain.UNDER_WAY)), [], False),
     (
