@@ -63,8 +63,8 @@ class Draining:
         return self.timeout if self.until is None else max(0.0, self.until - time.monotonic())
 
     def asked(self) -> None:
-        """Its scheduler is asked from now on."""
-        self.begun = True
+        """Its scheduler is asked from now on, and has just answered."""
+        self.begun, self.unheard = True, None
         if self.until is None:
             self.until = time.monotonic() + self.timeout
 

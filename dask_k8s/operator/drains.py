@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -267,9 +267,9 @@ class Drains:
             @asynccontextmanager
             async def own() -> AsyncIterator[SchedulerRpc]:
                 async with cluster.lines.own() as line:
-                    for each in by_uid.values():
-                        self._begins(each)
+                    self._at_rest(by_uid.values())
                     yield SchedulerRpc(line, permit=self._permit)
+                self._at_rest(by_uid.values())
 
             def beside() -> AbstractAsyncContextManager[SchedulerRpc]:
                 return nullcontext(SchedulerRpc(cluster.lines.beside, permit=self._permit))
@@ -303,11 +303,12 @@ class Drains:
         pods = self._caches.pods_of(cluster)
         return housed(await order_of(rpc, pods), pods)
 
-    def _begins(self, each: Draining) -> None:
-        """Until Dask begins with it, nobody may say that its data stands still: not of what others do before it."""
-        each.asked()
-        if each.told.state is Drain.UNDER_WAY:
-            self._tell(each, replace(each.told, left=None, silent=None, moved=None, waits=False))
+    def _at_rest(self, batch: Iterable[Draining]) -> None:
+        """Their scheduler has just answered, and their data does not move yet, or no more: it does not stand still."""
+        for each in batch:
+            each.asked()
+            if each.told.state is Drain.UNDER_WAY:
+                self._tell(each, replace(each.told, left=None, silent=None, moved=None, waits=False))
 
     def _waits(self, cluster: ClusterDrains, each: Draining) -> None:
         """Tell that it waits for its turn, if that is what it waits for: a scheduler may be slow as well."""

@@ -146,22 +146,27 @@ class Drainage:
     async def _early(self, leaving: Leaving, moving: Retirement, until: float) -> Mapping[str, Outcome]:
         """Those who are empty, and have no task or no time left, go while others' data moves; or cannot be moved.
 
+        It is told of those as well that stay, so that others can be chosen in their place.
+
         That move goes on whatever comes of this. What is not answered is asked again: after the next look, but that
         somebody is removed later and later, since it may go on in the scheduler for a result that came late.
         """
         now = asyncio.get_running_loop().time()
-        gone = _among(leaving, moving.gone)
-        empty = _without(_among(leaving, moving.emptied), gone)
+        gone, kept = _among(leaving, moving.gone), _among(leaving, moving.kept)
+        empty = _without(_among(leaving, moving.emptied), {*gone, *kept})
         empty = _without(empty, [name for name in empty if self._again.get(name, now) > now])
+        early = {**_told(gone, {})}
         try:
+            if kept:
+                early |= _told(kept, await _refused(self._rpc, _addresses(kept.values()), ()))
             if empty and await self._rpc.retires_side_by_side():
                 if now < until:
                     assigned = await self._rpc.processing(_addresses(empty.values()))
                     empty = {name: workers for name, workers in empty.items() if not any(map(assigned.get, workers))}
-                return {**_told(gone, {}), **await self._asked_to_go(empty)}
+                early |= await self._asked_to_go(empty)
         except (SchedulerError, LeadershipLost):
             pass
-        return _told(gone, {})
+        return early
 
     async def _asked_to_go(self, leaving: Leaving) -> Mapping[str, Outcome]:
         if not leaving:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
@@ -25,6 +26,9 @@ DEAF = 30.0
 
 LEAVING = "closing_gracefully"
 """A worker's status from when it is retired on."""
+
+IN_SERVICE = ("running", "paused")
+"""Its status where it is not."""
 
 BEATS = 3
 """Heartbeats of a worker that leaves, of which the last surely was written after it knew that."""
@@ -113,6 +117,11 @@ class Retirement:
         """Those of its workers that the scheduler has no more."""
         return self._looks.gone
 
+    @property
+    def kept(self) -> frozenset[str]:
+        """Those of its workers that are in service again, though it goes on for others: they cannot be moved."""
+        return self._looks.kept
+
     async def over(self, within: float = math.inf) -> bool:
         """Whether it is over: once it is, or after so many seconds at most, or when it was looked at.
 
@@ -185,6 +194,9 @@ class _Looks:
         Those that leave, and were seen to hold nothing. What came to them after that was not there for the call.
     gone
         Those that the scheduler had no more at the last look.
+    kept
+        Those that were in service for some looks while others of the call left: Dask lets all of a call leave at the
+        same moment, takes one back at once whose data it cannot move, and answers when it is done with all.
     over
         How many looks in a row showed that the call is over.
     """
@@ -202,6 +214,8 @@ class _Looks:
         self.left: Mapping[str, int] = {}
         self.emptied: frozenset[str] = frozenset()
         self.gone: frozenset[str] = frozenset()
+        self.kept: frozenset[str] = frozenset()
+        self._serves: Counter[str] = Counter()
         self.over = 0
 
     async def look(self, rpc: SchedulerRpc) -> None:
@@ -217,12 +231,16 @@ class _Looks:
 
     def _saw(self, scheduler: str, there: Mapping[str, WorkerFacts]) -> bool:
         """Whether it is plain that it is over: it had begun, and no worker leaves; or another scheduler answers."""
-        left = {worker: facts.managed for worker, facts in there.items() if facts.managed is not None}
+        those = {worker: facts for worker, facts in there.items() if worker not in self.kept}
+        left = {worker: facts.managed for worker, facts in those.items() if facts.managed is not None}
         fell = sum(left.values()) < sum(self.left.values())
         self._still = 0 if fell else self._still + 1
         self._scheduler, self.left = self._scheduler or scheduler, left
         leaving = any(facts.status == LEAVING for facts in there.values())
         self.begun = self.begun or leaving
+        serve = (worker for worker, facts in those.items() if leaving and facts.status in IN_SERVICE)
+        self._serves = Counter({worker: self._serves[worker] + 1 for worker in serve})
+        self.kept |= frozenset(worker for worker, looks in self._serves.items() if looks >= PATIENCE)
         self.further = self.begun and fell
         return scheduler != self._scheduler or not there or (self.begun and not leaving)
 

@@ -15,6 +15,7 @@ import pytest
 from dask_k8s.kinds.value import Ref
 from dask_k8s.kube.slots import Lane, lane
 from dask_k8s.operator.actions import Ask, Question, Retire
+from dask_k8s.operator.draining import Draining
 from dask_k8s.operator.drains import UNCLEAR
 from dask_k8s.operator.observed import Drain, Drained, Silent
 from dask_k8s.scheduler.drain import NOWHERE
@@ -172,6 +173,31 @@ async def test_a_drain_that_waits_for_others_is_not_tried_yet(talk: Talking, pod
     # Its second retirement is of a worker that leaves already.
     await talk.until(lambda: (told := talk.drains.of(ref("worker-0"))) is not None and told.moved is not None)
     assert await ended(talk, "worker-1") == Drained(state=Drain.EMPTY)
+
+
+async def test_what_has_moved_is_not_told_to_be_left_while_a_task_runs(
+    talk: Talking, pods: Pods, tmp_path: Path
+) -> None:
+    """Nor may anybody say that it stands still."""
+    pods("worker-0", "worker-1")
+    await talk.partner.scene("begin", count=2)
+    await talk.partner.scene("scatter", count=4)
+    worker = (await talk.partner.workers())["worker-0"]
+    await talk.partner.scene("submit", task="work", key="t", path=str(tmp_path / "t"), seconds=300.0, worker=worker)
+    await talk.partner.scene("slow", what="retire_workers", seconds=1.5)
+    talk.drains.begin(OTHER, retire("worker-0", timeout=600))
+    await talk.until(lambda: (told := talk.drains.of(ref("worker-0"))) is not None and bool(told.left))
+    await talk.until(lambda: talk.drains.of(ref("worker-0")) == Drained(state=Drain.UNDER_WAY))
+
+
+def test_a_silence_is_over_once_the_scheduler_has_answered() -> None:
+    """Two late answers with minutes of others between them are no silence of minutes."""
+    told = Drained(state=Drain.UNDER_WAY)
+    each = Draining(cluster="c", pod=ref("a"), key=OTHER, timeout=60.0, restarts=0, told=told)
+    began = each.silence("no answer").since
+    assert each.silence("no answer").since == began
+    each.asked()
+    assert each.unheard is None
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from dask_k8s.errors import SchedulerRefused, SchedulerSilent
 from dask_k8s.scheduler.connection import Connection, connect
-from dask_k8s.scheduler.drain import Drainage, Outcome
+from dask_k8s.scheduler.drain import UNMOVABLE, Drainage, Outcome
 from dask_k8s.scheduler.lines import Lines
 from dask_k8s.scheduler.retirement import LEAVING, Moving
 from dask_k8s.scheduler.rpc import SchedulerRpc
@@ -151,6 +151,24 @@ async def test_a_value_that_cannot_be_moved_holds_up_nobody_else(own: Partner, m
         await own.scene("forget", key="unmovable")
         assert await anext(results) == {holds: EMPTY}
     assert await own.scene("gather") == {f"key-{number}": number for number in range(4)}
+
+
+async def test_one_that_cannot_be_moved_is_told_while_others_move(
+    own: Partner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dask takes the holder of an actor back at once, and answers when it is done with all: it is exchanged before."""
+    monkeypatch.setattr("dask_k8s.scheduler.retirement.FIRST_LOOK", 0.2)
+    await own.scene("begin", count=3)
+    acts, holds, _ = (await own.workers()).values()
+    await own.scene("actor", worker=acts)
+    await own.scene("unmovable", worker=holds)
+    leaving = {worker: frozenset([worker]) for worker in (acts, holds)}
+    async with asyncio.timeout(30), aclosing(await connect(*located(own.address))) as asking:
+        results = drainage(own.connection, ignored, asking).drain(leaving, 0.0)
+        assert await anext(results) == {acts: Outcome(refused=UNMOVABLE)}
+        assert (await own.scene("state"))["status"][acts] == "running"
+        await own.scene("forget", key="unmovable")
+        assert [result async for result in results] == [{holds: EMPTY}]
 
 
 async def test_an_answer_is_not_waited_for_where_all_have_gone(own: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
