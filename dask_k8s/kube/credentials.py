@@ -213,7 +213,9 @@ class Login:
             if self._failure:
                 raise NoCredentials(self._failure)
             return
-        await asyncio.shield(self._running or self._begin())
+        task = self._running or self._begin()
+        await asyncio.wait([task])
+        task.result()
 
     def _renew_ahead(self) -> None:
         """No request waits for it. What is there is kept while nothing newer comes: the server says when it is over."""

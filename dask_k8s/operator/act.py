@@ -251,14 +251,18 @@ class Hands:
         owner = clear.owner
         if await self._found(owner) is not None:
             return Clear(owner=owner, left=())
-        gone = list[Ref]()
+        gone, refused = list[Ref](), list[ApiError]()
         for first in range(0, len(clear.left), OF_ONE_CLEAR):
             batch = clear.left[first : first + OF_ONE_CLEAR]
             results = await asyncio.gather(*(self._delete(key, ref, None) for ref in batch), return_exceptions=True)
             self._progressed(key)
             for error in (result for result in results if isinstance(result, BaseException)):
-                raise error
+                if isinstance(error, Unavailable) or not isinstance(error, ApiError):
+                    raise error
+                refused.append(error)
             gone += [ref for ref, went in zip(batch, results, strict=True) if went is True]
+        if refused:
+            raise refused[0]
         return Clear(owner=owner, left=tuple(gone))
 
     async def _stays(self, owner: Ref) -> bool:

@@ -283,9 +283,8 @@ class Controllers:
     def _on_resource(self, kind: str, old: Manifest | None, new: Manifest | None) -> None:
         key = _key(kind, new or old or {})
         self._forget_gone(key)
-        if new is not None and (old is None or old["metadata"]["uid"] != new["metadata"]["uid"]):
-            self._expectations.forget(key)  # those of another one that had its name
         if new is not None:
+            self._expectations.are_of(key, new["metadata"]["uid"])
             self._owners[new["metadata"]["uid"]] = key
         elif old is not None and self._has_pods(kind, old["metadata"]["uid"]):
             self._gone[key] = replace(Ref.to(old, kind), version=None)

@@ -301,7 +301,7 @@ class Drains:
 
     async def _housing(self, cluster: Ref, rpc: SchedulerRpc) -> Housing:
         pods = self._caches.pods_of(cluster)
-        return housed(await order_of(rpc, pods), pods)
+        return housed(await order_of(rpc, pods), pods, datetime.now(UTC))
 
     def _at_rest(self, batch: Iterable[Draining]) -> None:
         """Their scheduler has just answered, and their data does not move yet, or no more: it does not stand still."""

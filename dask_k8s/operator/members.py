@@ -12,10 +12,15 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 
+from dask_k8s.kinds.fields import moment
 from dask_k8s.kinds.value import Manifest, value
 from dask_k8s.scheduler.rpc import SchedulerRpc
 from dask_k8s.scheduler.verified import host_of
+
+LATE = timedelta(minutes=5)
+"""How late a kubelet may tell that a Pod runs; one of which nothing was heard for longer does not."""
 
 
 @value
@@ -64,8 +69,8 @@ def names_needed(addresses: Iterable[str], pods: Iterable[Manifest]) -> bool:
     return any(there[host] != 1 or host in shared for host in map(host_of, addresses))
 
 
-def housed(members: Sequence[Member], pods: Collection[Manifest]) -> Housing:
-    """The workers of each Pod."""
+def housed(members: Sequence[Member], pods: Collection[Manifest], now: datetime) -> Housing:
+    """The workers of each Pod, as they were at that time."""
     by_name, by_host = dict[str, str](), defaultdict[str, list[str]](list)
     for pod in pods:
         by_name[pod["metadata"]["name"]] = pod["metadata"]["uid"]
@@ -73,7 +78,7 @@ def housed(members: Sequence[Member], pods: Collection[Manifest]) -> Housing:
             by_host[host].append(pod["metadata"]["uid"])
     shared = {_host(pod) for pod in pods if _shares(pod)}
     named = {pod["metadata"]["uid"] for pod in pods if pod["spec"].get("namesWorkers")}
-    running = [pod["metadata"]["uid"] for pod in pods if _may_run(pod)]
+    running = [pod["metadata"]["uid"] for pod in pods if _may_run(pod, now)]
     found, unclear = defaultdict[str, list[Member]](list), set[str]()
     for member in members:
         at = by_host.get(host := host_of(member.address), [])
@@ -99,11 +104,13 @@ def _shares(pod: Manifest) -> bool:
     return bool(pod["spec"].get("hostNetwork"))
 
 
-def _may_run(pod: Manifest) -> bool:
-    """Also where its kubelet, which tells late, has not even told its address."""
+def _may_run(pod: Manifest, now: datetime) -> bool:
+    """Also where its kubelet has not even told its address, for a while: it tells late, but it does."""
     status, phase = pod["status"], pod["status"].get("phase")
-    unheard_of = phase in (None, "Pending") and pod["spec"].get("nodeName") and not status.get("podIP")
-    return phase == "Running" or bool(unheard_of)
+    if phase not in (None, "Pending"):
+        return bool(phase == "Running")
+    unheard_of = pod["spec"].get("nodeName") and not status.get("podIP")
+    return bool(unheard_of) and now - moment(pod["metadata"]["creationTimestamp"]) < LATE
 
 
 def _host(pod: Manifest) -> str:

@@ -265,7 +265,7 @@ class Observer:
         order = self._news.answers(cluster).order
         if not isinstance(order, Known):
             return order
-        housing = housed(order.answer, self._caches.pods_of(cluster))
+        housing = housed(order.answer, self._caches.pods_of(cluster), order.at)
         position = {member.address: index for index, member in enumerate(order.answer)}
         last = {
             **dict.fromkeys(housing.unclear, len(position)),

@@ -10,8 +10,8 @@ from typing import TypeAlias
 
 from dask_k8s.errors import LeadershipLost, SchedulerError
 from dask_k8s.kinds.value import value
-from dask_k8s.scheduler.facts import Key
-from dask_k8s.scheduler.retirement import FIRST_LOOK, LEAVING, Moving, Retirement, interval
+from dask_k8s.scheduler.facts import LEAVING, Key
+from dask_k8s.scheduler.retirement import FIRST_LOOK, Moving, Retirement, interval
 from dask_k8s.scheduler.rpc import SchedulerRpc
 
 POLL = 0.25

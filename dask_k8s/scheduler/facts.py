@@ -20,6 +20,12 @@ MOST_PARTS = 16
 MOST_WORKERS = 1_000_000
 LONGEST_NAME = 512
 
+LEAVING = "closing_gracefully"
+"""A worker's status from when it is retired on."""
+
+IN_SERVICE = ("running", "paused")
+"""Its status where it is not."""
+
 UNFINISHED = ("executing", "long-running", "resumed")
 """A worker's words for tasks that a thread of it, or its loop, is at work on. Resumed ones were
 unwanted for a while. ``cancelled`` ones run too, and nobody waits for them."""

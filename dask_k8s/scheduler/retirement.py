@@ -6,13 +6,13 @@ import asyncio
 import math
 import secrets
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Self
 
 from dask_k8s.errors import SchedulerError, SchedulerRefused, SchedulerSilent
 from dask_k8s.kinds.value import value
-from dask_k8s.scheduler.facts import WorkerFacts
+from dask_k8s.scheduler.facts import IN_SERVICE, LEAVING, WorkerFacts
 from dask_k8s.scheduler.rpc import SchedulerRpc
 
 FIRST_LOOK = 1.0
@@ -23,12 +23,6 @@ PATIENCE = 3
 
 DEAF = 30.0
 """Seconds without an answer to such looks after which the call that moves the data counts as lost."""
-
-LEAVING = "closing_gracefully"
-"""A worker's status from when it is retired on."""
-
-IN_SERVICE = ("running", "paused")
-"""Its status where it is not."""
 
 BEATS = 3
 """Heartbeats of a worker that leaves, of which the last surely was written after it knew that."""
@@ -195,8 +189,8 @@ class _Looks:
     gone
         Those that the scheduler had no more at the last look.
     kept
-        Those that were in service for some looks while others of the call left: Dask lets all of a call leave at the
-        same moment, takes one back at once whose data it cannot move, and answers when it is done with all.
+        Those that this call had let leave, and that are in service again while others of it leave: Dask takes one back
+        at once whose data it cannot move, and answers when it is done with all.
     over
         How many looks in a row showed that the call is over.
     """
@@ -226,21 +220,24 @@ class _Looks:
         there = {worker: told.workers[worker] for worker in self._workers if worker in told.workers}
         self.emptied |= frozenset(worker for worker, facts in there.items() if self._is_empty(facts))
         self.gone = self._workers - there.keys()
-        over = self._saw(told.id, there) or (self._still > PATIENCE and await self._noted(rpc, min(there)))
+        over = self._saw(told.id, there) or (self._still > PATIENCE and await self._noted(rpc.has_ended, min(there)))
+        for worker in self._in_service(there):
+            if await self._noted(rpc.has_begun, worker):
+                self.kept |= {worker}
         self.over = self.over + 1 if over else 0
 
     def _saw(self, scheduler: str, there: Mapping[str, WorkerFacts]) -> bool:
         """Whether it is plain that it is over: it had begun, and no worker leaves; or another scheduler answers."""
-        those = {worker: facts for worker, facts in there.items() if worker not in self.kept}
-        left = {worker: facts.managed for worker, facts in those.items() if facts.managed is not None}
+        left = {
+            worker: facts.managed
+            for worker, facts in there.items()
+            if facts.managed is not None and worker not in self.kept
+        }
         fell = sum(left.values()) < sum(self.left.values())
         self._still = 0 if fell else self._still + 1
         self._scheduler, self.left = self._scheduler or scheduler, left
         leaving = any(facts.status == LEAVING for facts in there.values())
         self.begun = self.begun or leaving
-        serve = (worker for worker, facts in those.items() if leaving and facts.status in IN_SERVICE)
-        self._serves = Counter({worker: self._serves[worker] + 1 for worker in serve})
-        self.kept |= frozenset(worker for worker, looks in self._serves.items() if looks >= PATIENCE)
         self.further = self.begun and fell
         return scheduler != self._scheduler or not there or (self.begun and not leaving)
 
@@ -253,8 +250,18 @@ class _Looks:
             beats.add(facts.last_seen)
         return len(beats) >= BEATS and facts.managed == 0
 
-    async def _noted(self, rpc: SchedulerRpc, worker: str) -> bool:
+    def _in_service(self, there: Mapping[str, WorkerFacts]) -> frozenset[str]:
+        """Those that were, for some looks in a row, while others left.
+
+        Those others may leave since an earlier call, and this one wait for its turn yet: the scheduler's notes tell.
+        """
+        leaving = any(facts.status == LEAVING for facts in there.values())
+        serve = {worker for worker, facts in there.items() if leaving and facts.status in IN_SERVICE}
+        self._serves = Counter({worker: self._serves[worker] + 1 for worker in serve - self.kept})
+        return frozenset(worker for worker, looks in self._serves.items() if looks % PATIENCE == 0)
+
+    async def _noted(self, ask: Callable[[str, str], Awaitable[bool]], worker: str) -> bool:
         try:
-            return await rpc.has_ended(self._mark, worker)
+            return await ask(self._mark, worker)
         except SchedulerRefused:
             return False  # who cannot tell is waited for

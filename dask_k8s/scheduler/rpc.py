@@ -213,9 +213,13 @@ class SchedulerRpc:
 
         Old schedulers, such as 2023.5, do not note which one it was.
         """
+        return any(event.get("action") in ENDS for event in await self._noted(mark, worker))
+
+    async def has_begun(self, mark: str, worker: str) -> bool:
+        """Whether the scheduler has noted that a worker leaves by a retirement; old ones do not note by which."""
+        return any(event.get("status") == facts.LEAVING for event in await self._noted(mark, worker))
+
+    async def _noted(self, mark: str, worker: str) -> list[dict[str, Any]]:
         reply = await self._connection.call("events", topic=worker)
         noted = [each[1] for each in facts.array("events", "the reply", reply) if isinstance(each, tuple) and each[1:]]
-        return any(
-            isinstance(event, dict) and event.get("stimulus_id") == mark and event.get("action") in ENDS
-            for event in noted
-        )
+        return [event for event in noted if isinstance(event, dict) and event.get("stimulus_id") == mark]

@@ -85,6 +85,13 @@ class Expectations:
         self._creations: dict[Key, dict[tuple[str, str], Creation]] = {}
         self._deletions: dict[Key, dict[str, Deletion]] = {}
         self._marks: dict[Key, dict[str, Mark]] = {}
+        self._uids: dict[Key, str] = {}
+
+    def are_of(self, key: Key, uid: str) -> None:
+        """Whose they are: what was written for another resource that had its name is none of its."""
+        if self._uids.get(key) not in (None, uid):
+            self.forget(key)
+        self._uids[key] = uid
 
     def creating(self, key: Key, kind: str, name: str) -> None:
         """Before the request goes out: its event may be faster than its answer."""
@@ -204,6 +211,7 @@ class Expectations:
         self._creations.pop(key, None)
         self._deletions.pop(key, None)
         self._marks.pop(key, None)
+        self._uids.pop(key, None)
 
     def _drop_creation(self, key: Key, kind: str, name: str) -> None:
         if creations := self._creations.get(key):

@@ -95,31 +95,50 @@ async def test_what_waits_for_its_turn_costs_nothing_yet() -> None:
                 await found._places.take()
 
 
-async def test_what_is_cleared_away_is_told_batch_by_batch_and_ends_with_the_first_failure() -> None:
-    """Who does not hear of it for minutes takes the pass for dead; and a server that is in need gets one batch."""
-    asked, told, well = list[str](), list[Key](), 2 * OF_ONE_CLEAR
+@asynccontextmanager
+async def deleting(status: Callable[[int], int], told: Callable[[Key], None]) -> AsyncIterator[tuple[Hands, list[str]]]:
+    """With an API server that has none of the owners; it answers so to the first, second … deletion; and those."""
+    asked = list[str]()
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.method == "GET":
             return web.json_response({"reason": "NotFound"}, status=404)
         asked.append(request.path)
-        return web.json_response({}, status=200 if len(asked) <= well else 503)
+        return web.json_response({}, status=status(len(asked)))
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    fence, owner = Fence(), Ref(kind="DaskWorkerGroup", namespace="n", name="g", uid="u")
+    fence, (host, port) = Fence(), runner.addresses[0]
     fence.extend(boottime() + 60)
-    left = tuple(Ref(kind="Pod", namespace="n", name=f"p{number}", uid=f"u{number}") for number in range(MANY))
-    host, port = runner.addresses[0]
     lane.set(Lane("n"))
     async with client_of(f"http://{host}:{port}") as client:
-        with pytest.raises(Unavailable):
-            await at(client, fence, told.append).carry_out(
-                Key("DaskWorkerGroup", "n", "g"), [Clear(owner=owner, left=left)]
-            )
+        yield at(client, fence, told), asked
     await runner.cleanup()
+
+
+OF_A_GROUP = Key("DaskWorkerGroup", "n", "g")
+CLEAR = Clear(
+    owner=Ref(kind="DaskWorkerGroup", namespace="n", name="g", uid="u"),
+    left=tuple(Ref(kind="Pod", namespace="n", name=f"p{number}", uid=f"u{number}") for number in range(MANY)),
+)
+
+
+async def test_what_is_cleared_away_is_told_batch_by_batch_and_ends_with_the_first_failure() -> None:
+    """Who does not hear of it for minutes takes the pass for dead; and a server that is in need gets one batch."""
+    told, well = list[Key](), 2 * OF_ONE_CLEAR
+    async with deleting(lambda number: 200 if number <= well else 503, told.append) as (found, asked):
+        with pytest.raises(Unavailable):
+            await found.carry_out(OF_A_GROUP, [CLEAR])
     assert len(asked) == well + OF_ONE_CLEAR
     assert len(told) == 3 + 1, "one for each batch, and one for the deed"
+
+
+async def test_a_pod_that_may_not_be_deleted_holds_up_no_other() -> None:
+    """Somebody's webhook may keep it: the others go, and what was refused is tried again later."""
+    async with deleting(lambda number: 403 if number == 1 else 200, lambda _: None) as (found, asked):
+        await found.carry_out(OF_A_GROUP, [CLEAR])
+        assert found._refusals.waits(OF_A_GROUP, CLEAR)
+    assert len(asked) == MANY

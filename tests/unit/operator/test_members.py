@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dask_k8s.operator.members import Member, housed, names_needed
+from tests.unit.given import NOW, later
 
 
 def pod(
@@ -17,12 +18,14 @@ def pod(
     named: bool = False,
     shares: bool = False,
     node: str | None = None,
+    age: float = 1.0,
 ) -> dict[str, Any]:
     """A Pod as the cache has it; with a command that names its workers after it, or not; on its node's own network."""
     status = {"phase": phase, **({} if host is None else {"podIP": host})}
     placed = {} if node is None else {"nodeName": node}
     spec = {"namesWorkers": named, **({"hostNetwork": True} if shares else {}), **placed}
-    return {"metadata": {"name": name, "uid": f"uid-{name}"}, "spec": spec, "status": status}
+    made = {"name": name, "uid": f"uid-{name}", "creationTimestamp": later(-age).isoformat()}
+    return {"metadata": made, "spec": spec, "status": status}
 
 
 def worker(host: str, name: str | None = None, port: int = 1) -> Member:
@@ -55,6 +58,13 @@ ROWS = [
         [pod("p", None, "Pending", node="node")],
         {},
         ["uid-p"],
+    ),
+    (
+        "though not for ever: what cannot start, as without a volume, does not",
+        [worker("10.9.9.9")],
+        [pod("p", None, "Pending", node="node", age=300)],
+        {},
+        [],
     ),
     (
         "but not there, once it has told another one",
@@ -99,7 +109,7 @@ def test_who_lives_where(
     _fact: str, members: list[Member], pods: list[dict[str, Any]], found: dict[str, int], unclear: list[str]
 ) -> None:
     """Each worker in one Pod or none."""
-    housing = housed(members, pods)
+    housing = housed(members, pods, NOW)
     assert {uid: len(workers) for uid, workers in housing.members.items()} == found
     assert sorted(housing.unclear) == unclear
 
@@ -124,4 +134,4 @@ def test_names_are_asked_for_where_addresses_do_not_tell(
 def test_a_pod_keeps_the_order_of_its_workers() -> None:
     """It stands where the last of them does."""
     first, last = worker("10.0.0.1"), worker("10.0.0.1", port=2)
-    assert housed([first, worker("10.0.0.2"), last], [A, B]).members["uid-a"] == (first, last)
+    assert housed([first, worker("10.0.0.2"), last], [A, B], NOW).members["uid-a"] == (first, last)

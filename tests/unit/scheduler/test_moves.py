@@ -14,8 +14,9 @@ import pytest
 from dask_k8s.errors import SchedulerRefused, SchedulerSilent
 from dask_k8s.scheduler.connection import Connection, connect
 from dask_k8s.scheduler.drain import UNMOVABLE, Drainage, Outcome
+from dask_k8s.scheduler.facts import LEAVING
 from dask_k8s.scheduler.lines import Lines
-from dask_k8s.scheduler.retirement import LEAVING, Moving
+from dask_k8s.scheduler.retirement import Moving
 from dask_k8s.scheduler.rpc import SchedulerRpc
 from tests.unit.scheduler.conftest import Partner, alone, located
 from tests.unit.scheduler.drainages import EMPTY, drainage, drained, ignored
@@ -153,9 +154,7 @@ async def test_a_value_that_cannot_be_moved_holds_up_nobody_else(own: Partner, m
     assert await own.scene("gather") == {f"key-{number}": number for number in range(4)}
 
 
-async def test_one_that_cannot_be_moved_is_told_while_others_move(
-    own: Partner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_stays_for_its_actor_is_told_while_others_move(own: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dask takes the holder of an actor back at once, and answers when it is done with all: it is exchanged before."""
     monkeypatch.setattr("dask_k8s.scheduler.retirement.FIRST_LOOK", 0.2)
     await own.scene("begin", count=3)
@@ -169,6 +168,32 @@ async def test_one_that_cannot_be_moved_is_told_while_others_move(
         assert (await own.scene("state"))["status"][acts] == "running"
         await own.scene("forget", key="unmovable")
         assert [result async for result in results] == [{holds: EMPTY}]
+
+
+async def test_who_leaves_since_an_earlier_call_says_nothing_of_one_that_waits_for_its_turn(
+    own: Partner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Dask has not begun with the other one yet, and will: it is in service, and was not taken back."""
+    monkeypatch.setattr("dask_k8s.scheduler.retirement.FIRST_LOOK", 0.2)
+    await own.scene("begin", count=3)
+    await own.scene("scatter", count=3)
+    before, waits, _ = (await own.workers()).values()
+    await own.scene("submit", task="work", key="t", path=str(tmp_path / "t"), seconds=6.0, worker=before)
+    await own.rpc.retire([before], remove=False)
+    leaving = {worker: frozenset([worker]) for worker in (before, waits)}
+    looks = list[Moving]()
+    async with (
+        asyncio.timeout(60),
+        aclosing(await connect(*located(own.address))) as asking,
+        aclosing(await connect(*located(own.address))) as other,
+        asyncio.TaskGroup() as group,
+    ):
+        group.create_task(own.scene("hold", seconds=5.0))
+        await asyncio.sleep(0.3)
+        results = drainage(own.connection, looks.append, asking, other).drain(leaving, 60.0)
+        found = [each async for each in results]
+    assert len(looks) > 8, "it did not wait for its turn: nothing was tested"
+    assert {name: outcome for each in found for name, outcome in each.items()} == dict.fromkeys(leaving, EMPTY)
 
 
 async def test_an_answer_is_not_waited_for_where_all_have_gone(own: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
