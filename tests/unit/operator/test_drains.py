@@ -184,7 +184,7 @@ async def test_what_has_moved_is_not_told_to_be_left_while_a_task_runs(
     await talk.partner.scene("scatter", count=4)
     worker = (await talk.partner.workers())["worker-0"]
     await talk.partner.scene("submit", task="work", key="t", path=str(tmp_path / "t"), seconds=300.0, worker=worker)
-    await talk.partner.scene("slow", what="retire_workers", seconds=1.5)
+    await talk.partner.scene("slow", what="retire_workers", seconds=4.0)
     talk.drains.begin(OTHER, retire("worker-0", timeout=600))
     await talk.until(lambda: (told := talk.drains.of(ref("worker-0"))) is not None and bool(told.left))
     await talk.until(lambda: talk.drains.of(ref("worker-0")) == Drained(state=Drain.UNDER_WAY))

@@ -16,7 +16,7 @@ from dask_k8s.scheduler.connection import Connection, connect
 from dask_k8s.scheduler.drain import UNMOVABLE, Drainage, Outcome
 from dask_k8s.scheduler.facts import LEAVING
 from dask_k8s.scheduler.lines import Lines
-from dask_k8s.scheduler.retirement import Moving
+from dask_k8s.scheduler.retirement import PATIENCE, Moving
 from dask_k8s.scheduler.rpc import SchedulerRpc
 from tests.unit.scheduler.conftest import Partner, alone, located
 from tests.unit.scheduler.drainages import EMPTY, drainage, drained, ignored
@@ -192,7 +192,7 @@ async def test_who_leaves_since_an_earlier_call_says_nothing_of_one_that_waits_f
         await asyncio.sleep(0.3)
         results = drainage(own.connection, looks.append, asking, other).drain(leaving, 60.0)
         found = [each async for each in results]
-    assert len(looks) > 8, "it did not wait for its turn: nothing was tested"
+    assert len(looks) > PATIENCE, "it did not wait for its turn: nothing was tested"
     assert {name: outcome for each in found for name, outcome in each.items()} == dict.fromkeys(leaving, EMPTY)
 
 
